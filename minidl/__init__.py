@@ -1,0 +1,223 @@
+"""minidl: a deep learning engine made of arrays, NumPy on the CPU and CuPy on the GPU.
+
+    import minidl
+    from minidl import nn
+
+    x = minidl.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    (x**2).sum().backward()
+    x.grad                          # tensor([2., 4., 6.])
+
+Names, defaults and semantics are PyTorch's wherever it has the thing.
+"""
+
+from minidl import dtypes, ops
+from minidl.autograd.anomaly import detect_anomaly
+from minidl.autograd.mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from minidl.backend import device
+from minidl.dtypes import (
+    bool,
+    double,
+    float,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    half,
+    int,
+    int8,
+    int16,
+    int32,
+    int64,
+    long,
+    promote_types,
+    result_type,
+    set_default_dtype,
+    short,
+    uint8,
+)
+from minidl.ops.activation import log_softmax, relu, selu, softmax
+from minidl.ops.comparison import (
+    all,
+    allclose,
+    any,
+    argmax,
+    argmin,
+    bitwise_and,
+    bitwise_not,
+    bitwise_or,
+    bitwise_xor,
+    count_nonzero,
+    eq,
+    equal,
+    ge,
+    gt,
+    isclose,
+    isfinite,
+    isinf,
+    isnan,
+    le,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    lt,
+    ne,
+)
+from minidl.ops.conv import conv1d, conv2d, conv_transpose2d
+from minidl.ops.creation import (
+    arange,
+    as_tensor,
+    empty,
+    empty_like,
+    eye,
+    from_numpy,
+    full,
+    full_like,
+    linspace,
+    logspace,
+    meshgrid,
+    ones,
+    ones_like,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from minidl.ops.dropout import dropout
+from minidl.ops.elementwise import (
+    abs,
+    add,
+    addcdiv,
+    addcmul,
+    ceil,
+    clamp,
+    div,
+    floor,
+    floor_divide,
+    frac,
+    lerp,
+    maximum,
+    minimum,
+    mul,
+    neg,
+    pow,
+    remainder,
+    round,
+    sign,
+    sub,
+    trunc,
+    where,
+)
+from minidl.ops.indexing import (
+    argsort,
+    gather,
+    index_add,
+    index_select,
+    masked_fill,
+    masked_select,
+    narrow,
+    nonzero,
+    scatter,
+    scatter_add,
+    select,
+    sort,
+    take_along_dim,
+    topk,
+)
+from minidl.ops.linalg import addmm, bmm, dot, einsum, matmul, mm, mv, outer, tensordot
+from minidl.ops.reduction import (
+    amax,
+    amin,
+    cumprod,
+    cumsum,
+    logsumexp,
+    max,
+    mean,
+    min,
+    norm,
+    prod,
+    std,
+    std_mean,
+    sum,
+    var,
+    var_mean,
+)
+from minidl.ops.shape import (
+    broadcast_to,
+    cat,
+    chunk,
+    diag,
+    diagonal,
+    flatten,
+    flip,
+    movedim,
+    permute,
+    repeat_interleave,
+    reshape,
+    roll,
+    split,
+    squeeze,
+    stack,
+    t,
+    tile,
+    transpose,
+    tril,
+    triu,
+    unbind,
+    unflatten,
+    unsqueeze,
+)
+from minidl.ops.unary import (
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    cos,
+    cosh,
+    erf,
+    exp,
+    exp2,
+    expm1,
+    log,
+    log1p,
+    log2,
+    log10,
+    reciprocal,
+    rsqrt,
+    sigmoid,
+    sin,
+    sinh,
+    sqrt,
+    square,
+    tan,
+    tanh,
+)
+from minidl.random import (
+    Generator,
+    bernoulli,
+    default_generator,
+    get_rng_state,
+    manual_seed,
+    multinomial,
+    normal,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    randperm,
+    set_rng_state,
+)
+from minidl.tensor import Tensor
+
+concat = concatenate = cat
+multiply, subtract, divide, true_divide = mul, sub, div, div
+absolute, negative, clip, swapaxes = abs, neg, clamp, transpose
+arcsin, arccos, arctan, arctan2, arcsinh, arccosh, arctanh = asin, acos, atan, atan2, asinh, acosh, atanh
+
+from minidl import autograd, cuda, data, datasets, io, nn, optim, testing, training, transforms  # noqa: E402
+from minidl.io import load, save  # noqa: E402
+
+__version__ = "0.1.0"

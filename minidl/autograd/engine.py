@@ -1,0 +1,272 @@
+"""The walk back over the graph."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.anomaly import state as anomaly
+from minidl.autograd.hooks import run_hook
+from minidl.autograd.mode import set_grad_enabled
+from minidl.autograd.node import Edge, Node, edge_of
+from minidl.tensor import Tensor
+
+
+def backward(
+    tensors: Tensor | Sequence[Tensor],
+    grad_tensors: Tensor | Sequence[Tensor | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Tensor | Sequence[Tensor] | None = None,
+) -> None:
+    """Add the gradient of the given Tensors to the ``grad`` of every leaf (or of ``inputs`` only).
+
+    Args as for ``Tensor.backward``. With several Tensors the gradients add up, as if their (weighted) sums were added.
+    """
+    roots = _roots(tensors, grad_tensors, create_graph)
+    wanted = None if inputs is None else _targets(_as_tuple(inputs))
+    found = _walk(roots, create_graph if retain_graph is None else retain_graph, create_graph, wanted)
+    if wanted is None:
+        for leaf, (g, owned) in found.items():
+            _accumulate(leaf, g, owned)
+    else:
+        for x in _as_tuple(inputs):
+            edge = edge_of(x)
+            if edge in found:
+                _accumulate(x, *found.pop(edge))
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    materialize_grads: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of ``outputs`` with respect to ``inputs``, leaving every ``grad`` alone.
+
+    Only the part of the graph that leads to ``inputs`` is computed.
+
+    Raises:
+        RuntimeError: if an input was not used for the outputs, unless ``allow_unused`` (its gradient is then None, or
+            zeros with ``materialize_grads``).
+
+    Example:
+        >>> x = minidl.tensor(3.0, requires_grad=True)
+        >>> (g,) = minidl.autograd.grad(x**2, x, create_graph=True)
+        >>> minidl.autograd.grad(g, x)
+        (tensor(2.),)
+    """
+    inputs = _as_tuple(inputs)
+    roots = _roots(outputs, grad_outputs, create_graph)
+    wanted = _targets(inputs)
+    found = _walk(roots, create_graph if retain_graph is None else retain_graph, create_graph, wanted)
+    results: list[Tensor | None] = []
+    for i, x in enumerate(inputs):
+        entry = found.get(edge_of(x))
+        if entry is None:
+            if not (allow_unused or materialize_grads):
+                raise RuntimeError(
+                    f"One of the differentiated Tensors appears to not have been used in the graph: input {i}, of shape "
+                    f"{x.shape}. Set allow_unused=True if this is the desired behavior."
+                )
+            results.append(Tensor.wrap(x.backend.zeros_like(x.array)) if materialize_grads else None)
+        else:
+            g = entry[0]
+            results.append(g if isinstance(g, Tensor) else Tensor.wrap(_as_array(g, x)))
+    return tuple(results)
+
+
+def _walk(roots: list[tuple[Edge, Any]], keep_graph: bool, create_graph: bool, wanted: set[Edge] | None) -> dict[Any, Any]:
+    """Carry the cotangents from the roots to the leaves, or to the ``wanted`` edges; return what arrived there.
+
+    Nodes are visited in falling order of their numbers, so that each has received all its cotangents when its turn comes.
+    Cotangents are raw arrays, or Tensors with ``create_graph``. Each is kept with a flag: whether this walk made it by
+    adding others up, and may therefore add to it in place.
+    """
+    useful = None if wanted is None else _nodes_leading_to(wanted, [edge for edge, _ in roots])
+    pending: dict[Node, list[Any]] = {}
+    arrived: dict[Any, tuple[Any, bool]] = {}  # leaf (or wanted edge) → (cotangent, owned)
+    heap: list[tuple[int, Node]] = []
+
+    def send(edge: Edge, g: Any, owned: bool) -> None:
+        target, output = edge
+        if isinstance(target, Tensor):
+            key: Any = target if wanted is None else edge
+            if wanted is None or edge in wanted:
+                arrived[key] = _add(arrived.get(key), g, owned)
+        elif useful is None or target in useful:
+            slots = pending.get(target)
+            if slots is None:
+                slots = pending[target] = [None] * target.outputs
+                heapq.heappush(heap, (-target.number, target))
+            slots[output] = _add(slots[output], g, owned)
+
+    with set_grad_enabled(create_graph), np.errstate(all="ignore"):
+        for edge, g in roots:
+            send(edge, g, False)
+        while heap:
+            node = heapq.heappop(heap)[1]
+            entries = pending.pop(node)
+            gs = [None if entry is None else entry[0] for entry in entries]
+            if node.hooks:
+                for output, hook in list(node.hooks.values()):
+                    if gs[output] is not None:
+                        gs[output] = run_hook(hook, gs[output])
+            if node.retained:
+                _retain(node, gs)
+            if wanted is not None:
+                for output, g in enumerate(gs):
+                    if g is not None and (node, output) in wanted:
+                        arrived[node, output] = (g, False)
+                if not any(_leads_on(edge, useful, wanted) for edge in node.edges):
+                    continue
+            results = node.pull(gs, create_graph)
+            if anomaly.on and anomaly.check_nan:
+                _check_nan(node, results)
+            if not keep_graph:
+                node.release()
+            entries = None
+            for i, (edge, g) in enumerate(zip(node.edges, results, strict=True)):
+                if edge is not None and g is not None:
+                    send(edge, g, not create_graph and _fresh(g, gs, results[:i]))
+            del results, gs
+        for key, (g, owned) in arrived.items():
+            leaf = key if wanted is None else key[0]
+            if isinstance(leaf, Tensor) and leaf._hooks:
+                for hook in list(leaf._hooks.values()):
+                    g, owned = run_hook(hook, g), False
+                arrived[key] = (g, owned)
+    return arrived
+
+
+def _add(held: tuple[Any, bool] | None, g: Any, owned: bool) -> tuple[Any, bool]:
+    """Add a cotangent to those that came before it, in place where the walk owns the sum."""
+    if held is None:
+        return g, owned
+    total, ours = held
+    if ours and total.shape:
+        total += g
+        return total, True
+    if owned and getattr(g, "shape", ()):
+        g += total
+        return g, True
+    return total + g, not isinstance(total, Tensor)
+
+
+def _fresh(g: Any, given: Sequence[Any], earlier: Sequence[Any]) -> bool:
+    """Whether a vjp made this array just now, and nothing else can be looking at its memory."""
+    return getattr(g, "base", True) is None and not any(g is other for other in (*given, *earlier))
+
+
+def _leads_on(edge: Edge | None, useful: set[Node] | None, wanted: set[Edge]) -> bool:
+    return edge is not None and (edge in wanted or (useful is not None and edge[0] in useful))
+
+
+def _nodes_leading_to(wanted: set[Edge], roots: list[Edge]) -> set[Node]:
+    """The nodes from which a wanted edge can be reached."""
+    seen: set[Any] = set()
+    order: list[Node] = []
+    stack = [target for target, _ in roots]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Tensor) or node in seen:
+            continue
+        seen.add(node)
+        order.append(node)
+        stack.extend(edge[0] for edge in node.edges if edge is not None)
+    targets = {node for node, _ in wanted if not isinstance(node, Tensor)}
+    useful: set[Node] = set()
+    for node in sorted(order, key=lambda n: n.number):  # inputs first
+        if node in targets or any(e is not None and (e in wanted or e[0] in useful) for e in node.edges):
+            useful.add(node)
+    return useful
+
+
+def _retain(node: Node, gs: list[Any]) -> None:
+    assert node.retained is not None
+    for output, reference in node.retained.items():
+        x = reference()
+        if x is not None and gs[output] is not None:
+            _accumulate(x, gs[output], False)
+
+
+def _accumulate(x: Tensor, g: Any, owned: bool) -> None:
+    """Add a gradient to ``x.grad``."""
+    if isinstance(g, Tensor):  # create_graph: the sum is itself recorded
+        x.grad = g if x.grad is None else x.grad + g
+    elif x.grad is None:
+        array = _as_array(g, x)
+        x.grad = Tensor.wrap(array if owned and array is g else array.copy())
+    elif x.grad.grad_fn is None:
+        x.grad.array += g
+        x.grad.bump_version("backward()")
+    else:
+        x.grad = Tensor.wrap(x.grad.array + g)
+
+
+def _as_array(g: Any, x: Tensor) -> Any:
+    """A raw gradient as an array (NumPy makes scalars of 0-d results), checked against the Tensor it belongs to."""
+    array = x.backend.asarray(g) if not isinstance(g, x.backend.array_type) else g
+    if array.shape != x.shape or array.dtype != x.dtype:
+        raise RuntimeError(
+            f"a gradient of shape {array.shape} and dtype {array.dtype} arrived at a Tensor of shape {x.shape} and dtype "
+            f"{x.dtype}; the op (or autograd.Function) that made it is at fault"
+        )
+    return array
+
+
+def _check_nan(node: Node, results: Sequence[Any]) -> None:
+    for i, g in enumerate(results):
+        array = g.array if isinstance(g, Tensor) else g
+        if array is not None and bool((array != array).any()):
+            where = f" It was called at {node.made_at}." if node.made_at else " (called before anomaly mode was on)"
+            raise RuntimeError(f"Function '{node.name}' returned nan values in its {i}th output.{where}")
+
+
+def _roots(tensors: Any, grad_tensors: Any, create_graph: bool) -> list[tuple[Edge, Any]]:
+    """Pair every output's edge with its cotangent."""
+    tensors = _as_tuple(tensors)
+    grads = (None,) * len(tensors) if grad_tensors is None else _as_tuple(grad_tensors)
+    if len(grads) != len(tensors):
+        raise RuntimeError(f"got {len(tensors)} tensors and {len(grads)} gradients")
+    roots = []
+    for t, g in zip(tensors, grads, strict=True):
+        edge = edge_of(t)
+        if edge is None:
+            raise RuntimeError(
+                f"element 0 of tensors does not require grad and does not have a grad_fn (a {t.dtype} tensor of shape {t.shape})"
+            )
+        if g is None:
+            if t.numel() != 1:
+                raise RuntimeError(f"grad can be implicitly created only for scalar outputs, this one has shape {t.shape}")
+            g = Tensor.wrap(t.backend.ones_like(t.array))
+        if not isinstance(g, Tensor):
+            raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
+        if g.shape != t.shape:
+            raise RuntimeError(f"Mismatch in shape: grad_output[0] has a shape of {g.shape} and output[0] has a shape of {t.shape}.")
+        if g.dtype != t.dtype:
+            raise RuntimeError(f"grad_output[0] has dtype {g.dtype} and output[0] has dtype {t.dtype}")
+        if g.device != t.device:
+            raise RuntimeError(f"grad_output[0] is on {g.device} and output[0] on {t.device}")
+        roots.append((edge, g if create_graph else g.array))
+    return roots
+
+
+def _targets(inputs: Sequence[Tensor]) -> set[Edge]:
+    edges = set()
+    for i, x in enumerate(inputs):
+        edge = edge_of(x)
+        if edge is None:
+            raise RuntimeError(f"One of the differentiated Tensors does not require grad: input {i}, of shape {x.shape}")
+        edges.add(edge)
+    return edges
+
+
+def _as_tuple(x: Any) -> tuple[Any, ...]:
+    return (x,) if isinstance(x, Tensor) else tuple(x)

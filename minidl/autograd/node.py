@@ -1,0 +1,112 @@
+"""A node of the graph: one recorded operation."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from minidl.tensor import Tensor, Version
+
+if TYPE_CHECKING:
+    from weakref import ref
+
+# An edge leads from a node to where one of its inputs came from: (the node that made it, which output), or (the leaf, 0).
+Edge = tuple[Any, int]
+
+count = itertools.count(1).__next__
+OUTPUT = -1  # index of the output among the saved values; inputs are 0, 1, …
+
+
+def edge_of(x: Tensor) -> Edge | None:
+    """Return where a gradient for ``x`` has to be sent, or None if nobody wants it."""
+    node = x._node if x._base is None else x.grad_fn
+    if node is not None:
+        return node, x._output
+    return (x, 0) if x._requires_grad else None
+
+
+class Node:
+    """One recorded operation: where its inputs came from, and what its gradient needs.
+
+    Attributes:
+        edges: for each input, where its gradient goes (None: nobody wants it).
+        number: counts up with every recorded operation. Inputs are made before outputs, so walking the graph in the order
+            of falling numbers meets every node after all that depend on it.
+        outputs: how many Tensors the operation made.
+        made_at: the calling line and module, in anomaly mode.
+    """
+
+    edges: tuple[Edge | None, ...] = ()
+    number = 0
+    outputs = 1
+    saved: dict[int, tuple[Any, Any, int]] | None = None
+    released = False
+    made_at: str | None = None
+    hooks: dict[int, tuple[int, Callable[[Tensor], Tensor | None]]] | None = None
+    retained: dict[int, ref[Tensor]] | None = None  # output → the Tensor that wants its gradient kept
+
+    @property
+    def name(self) -> str:
+        """As in PyTorch: ``MulBackward``."""
+        return f"{type(self).__name__}Backward"
+
+    @property
+    def needs(self) -> tuple[bool, ...]:
+        """Which inputs want a gradient."""
+        return tuple(edge is not None for edge in self.edges)
+
+    @property
+    def next_functions(self) -> tuple[Edge | None, ...]:
+        return self.edges
+
+    def pull(self, cotangents: list[Any], create_graph: bool) -> Sequence[Any]:
+        """Return a gradient for each input from those of the outputs: raw arrays, or Tensors with ``create_graph``."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Forget the saved values: the memory is free for the rest of the walk."""
+        self.saved = None
+        self.released = True
+
+    def save(self, index: int, value: Any, holder: Any) -> None:
+        """Keep ``value`` for the gradient; ``holder`` (the input Tensor, or the output's Version) tells if it is changed."""
+        assert self.saved is not None
+        version = holder._version if isinstance(holder, Tensor) else holder
+        self.saved[index] = value, holder, version.count if version is not None else 0
+
+    def restore(self, index: int, create_graph: bool) -> Any:
+        """Return a saved value: the raw array, or with ``create_graph`` a Tensor that knows where it came from.
+
+        Raises:
+            RuntimeError: if it has been released, or its memory was changed since.
+        """
+        if self.released or self.saved is None:
+            raise RuntimeError(
+                f"Trying to backward through the graph a second time: the values that {self.name} saved have already been "
+                "freed. Specify retain_graph=True on the first backward() if you need to go through it again."
+            )
+        value, holder, count = self.saved[index]
+        if holder is None:
+            return value
+        version = holder._version if isinstance(holder, Tensor) else holder
+        if version is not None and version.count != count:
+            what = "its output" if index == OUTPUT else f"its input {index}"
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an inplace operation: "
+                f"{self.name} needs {what} (a {value.dtype} tensor of shape {tuple(value.shape)}, version {count}), which "
+                f"{version.changed_by} has changed since (it is at version {version.count})"
+                + (f"; {self.name} was called at {self.made_at}" if self.made_at else "")
+            )
+        if not create_graph:
+            return value
+        return holder if isinstance(holder, Tensor) else self.output_tensor(value, 0, holder)
+
+    def output_tensor(self, array: Any, output: int, version: Version | None = None) -> Tensor:
+        """A new Tensor standing for an output (the node must not hold the output Tensor itself: that would be a cycle)."""
+        t = Tensor.wrap(array)
+        t._node, t._output, t._version = self, output, version
+        return t
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"

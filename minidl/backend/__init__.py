@@ -1,0 +1,64 @@
+"""Devices and the backends behind them. Knows arrays and nothing of Tensors.
+
+``backend_of(array)`` finds the kernels for an array by its type; ``device("cuda")`` names a place. A further backend
+(the tests have one that behaves like CuPy without a GPU) joins with ``register_backend``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.backend.base import Backend
+from minidl.backend.device import device
+from minidl.backend.numpy import NumpyBackend
+
+__all__ = ["Backend", "backend_for", "backend_of", "device", "register_backend"]
+
+_by_name: dict[str, Backend] = {}
+_by_array_type: dict[type, Backend] = {}
+
+
+def register_backend(backend: Backend) -> None:
+    """Make ``backend`` the home of the arrays of type ``backend.array_type`` and of the device type ``backend.name``."""
+    _by_name[backend.name] = backend
+    _by_array_type[backend.array_type] = backend
+
+
+def backend_of(array: Any) -> Backend:
+    """Return the backend that an array belongs to.
+
+    Raises:
+        TypeError: if no backend holds arrays of this type.
+    """
+    try:
+        return _by_array_type[type(array)]
+    except KeyError:
+        pass
+    for array_type, backend in _by_array_type.items():
+        if isinstance(array, array_type):
+            return backend
+    if isinstance(array, (np.generic, int, float, bool, complex)):  # what NumPy gives in place of a 0-d array
+        return _by_name["cpu"]
+    raise TypeError(f"expected an array of {', '.join(_by_name)}, got {type(array).__module__}.{type(array).__name__}")
+
+
+def backend_for(place: device | str | None) -> Backend:
+    """Return the backend of a device (default: the CPU).
+
+    Raises:
+        RuntimeError: if the device is not there; the message says what to install.
+    """
+    kind = "cpu" if place is None else device(place).type
+    if kind not in _by_name:
+        if kind != "cuda":
+            known = ", ".join(sorted({*_by_name, "cuda"}))
+            raise RuntimeError(f"Expected one of {known} device type at start of device string: {kind}")
+        from minidl.backend.cupy import make_cupy_backend
+
+        register_backend(make_cupy_backend())
+    return _by_name[kind]
+
+
+register_backend(NumpyBackend())

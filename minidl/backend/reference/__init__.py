@@ -1,0 +1,10 @@
+"""The reference kernels: the textbook form of each, in plain array code that runs on any backend's arrays."""
+
+from minidl.backend.reference.conv import ConvKernels
+from minidl.backend.reference.indexing import IndexKernels
+from minidl.backend.reference.norm import NormKernels
+from minidl.backend.reference.optim import OptimKernels
+from minidl.backend.reference.pool import PoolKernels
+from minidl.backend.reference.special import SpecialKernels
+
+__all__ = ["ConvKernels", "IndexKernels", "NormKernels", "OptimKernels", "PoolKernels", "SpecialKernels"]

@@ -1,0 +1,154 @@
+"""Convolution and its two gradients as matrix products over unfolded windows (im2col).
+
+Shapes are NCHW; memory is channels-last: the result of a convolution is a transposed view of an NHWC array, and so is its
+input when it comes from another convolution. Then every window copy below moves whole runs of channels, and the products
+need no further transposition.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Pair = tuple[int, int]
+Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
+
+# im2col copies every pixel once per kernel position. Doing that for a few images at a time keeps the copy in the cache.
+BLOCK_BYTES = 4 << 20
+
+
+def output_size(size: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:
+    """Number of positions of a window of ``kernel`` taps, ``dilation`` apart, along a padded axis."""
+    return (size + padding[0] + padding[1] - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def taps(kernel: Pair, stride: Pair, dilation: Pair, out: Pair) -> list[tuple[int, int, slice, slice]]:
+    """For every kernel position (i, j): the rows and columns of the padded image that it meets, one per output pixel."""
+    return [
+        (
+            i,
+            j,
+            slice(i * dilation[0], i * dilation[0] + stride[0] * (out[0] - 1) + 1, stride[0]),
+            slice(j * dilation[1], j * dilation[1] + stride[1] * (out[1] - 1) + 1, stride[1]),
+        )
+        for i in range(kernel[0])
+        for j in range(kernel[1])
+    ]
+
+
+class ConvKernels:
+    """Reference kernels for 2-d convolution."""
+
+    xp: Any
+
+    def pad_nhwc(self, x: Any, padding: Padding, value: float = 0.0) -> Any:
+        """Return an NHWC array with a border of ``value``; the array itself when there is no border."""
+        (top, bottom), (left, right) = padding
+        if not (top or bottom or left or right):
+            return x
+        n, h, w, c = x.shape
+        padded = self.xp.full((n, h + top + bottom, w + left + right, c), value, dtype=x.dtype)
+        padded[:, top : top + h, left : left + w] = x
+        return padded
+
+    def unfold_nhwc(self, x: Any, kernel: Pair, stride: Pair, dilation: Pair, out: Pair) -> Any:
+        """im2col: the windows of a padded NHWC array, as an array (N, OH, OW, KH, KW, C)."""
+        n, _, _, c = x.shape
+        windows = self.xp.empty((n, *out, *kernel, c), dtype=x.dtype)
+        for i, j, rows, cols in taps(kernel, stride, dilation, out):
+            windows[:, :, :, i, j] = x[:, rows, cols]
+        return windows
+
+    def fold_nhwc(self, windows: Any, padded_size: Pair, stride: Pair, dilation: Pair) -> Any:
+        """col2im, the transpose of ``unfold_nhwc``: add every window back to where it was taken from."""
+        n, oh, ow, kh, kw, c = windows.shape
+        x = self.xp.zeros((n, *padded_size, c), dtype=windows.dtype)
+        for i, j, rows, cols in taps((kh, kw), stride, dilation, (oh, ow)):
+            x[:, rows, cols] += windows[:, :, :, i, j]
+        return x
+
+    def conv_blocks(self, batch: int, bytes_per_image: int) -> list[slice]:
+        """Cut the batch into runs of images whose windows fit in ``BLOCK_BYTES``."""
+        step = max(1, BLOCK_BYTES // max(1, bytes_per_image))
+        return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
+
+    def conv2d(self, x: Any, weight: Any, stride: Pair, padding: Padding, dilation: Pair, groups: int) -> Any:
+        """Cross-correlation of x (N, C, H, W) with weight (O, C/groups, KH, KW): (N, O, OH, OW), channels-last memory."""
+        xp = self.xp
+        n, c, h, w = x.shape
+        o, cg, kh, kw = weight.shape
+        out = (
+            output_size(h, kh, stride[0], padding[0], dilation[0]),
+            output_size(w, kw, stride[1], padding[1], dilation[1]),
+        )
+        matrix = _weight_matrix(weight, groups)  # (G, KH·KW·C/G, O/G)
+        y = xp.empty((n, *out, o), dtype=x.dtype)
+        for images in self.conv_blocks(n, out[0] * out[1] * kh * kw * c * x.itemsize):
+            padded = self.pad_nhwc(x[images].transpose(0, 2, 3, 1), padding)
+            columns = self._columns(padded, (kh, kw), stride, dilation, out, groups)
+            y[images] = _merge_groups(xp.matmul(columns, matrix)).reshape(-1, *out, o)
+        return y.transpose(0, 3, 1, 2)
+
+    def conv2d_input_grad(
+        self, g: Any, weight: Any, size: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int
+    ) -> Any:
+        """Gradient of ``conv2d`` with respect to its input of spatial ``size``, for the cotangent g (N, O, OH, OW)."""
+        xp = self.xp
+        n, o, oh, ow = g.shape
+        _, cg, kh, kw = weight.shape
+        (top, bottom), (left, right) = padding
+        padded_size = (size[0] + top + bottom, size[1] + left + right)
+        matrix = _weight_matrix(weight, groups).transpose(0, 2, 1)
+        x = xp.empty((n, *size, cg * groups), dtype=g.dtype)
+        for images in self.conv_blocks(n, oh * ow * kh * kw * cg * groups * g.itemsize):
+            rows = _split_groups(g[images].transpose(0, 2, 3, 1).reshape(-1, o), groups)
+            windows = xp.matmul(rows, matrix).reshape(groups, -1, oh, ow, kh, kw, cg)
+            windows = windows.transpose(1, 2, 3, 4, 5, 0, 6).reshape(-1, oh, ow, kh, kw, groups * cg)
+            padded = self.fold_nhwc(windows, padded_size, stride, dilation)
+            x[images] = padded[:, top : top + size[0], left : left + size[1]]
+        return x.transpose(0, 3, 1, 2)
+
+    def conv2d_weight_grad(
+        self, g: Any, x: Any, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int
+    ) -> Any:
+        """Gradient of ``conv2d`` with respect to its weight (O, C/groups, KH, KW), for the cotangent g (N, O, OH, OW)."""
+        xp = self.xp
+        n, o, oh, ow = g.shape
+        c = x.shape[1]
+        total = xp.zeros((groups, kernel[0] * kernel[1] * c // groups, o // groups), dtype=g.dtype)
+        for images in self.conv_blocks(n, oh * ow * kernel[0] * kernel[1] * c * g.itemsize):
+            padded = self.pad_nhwc(x[images].transpose(0, 2, 3, 1), padding)
+            columns = self._columns(padded, kernel, stride, dilation, (oh, ow), groups)
+            rows = _split_groups(g[images].transpose(0, 2, 3, 1).reshape(-1, o), groups)
+            total += xp.matmul(columns.transpose(0, 2, 1), rows)
+        weight = total.reshape(groups, *kernel, c // groups, o // groups).transpose(0, 4, 3, 1, 2)
+        return weight.reshape(o, c // groups, *kernel)
+
+    def _columns(self, padded: Any, kernel: Pair, stride: Pair, dilation: Pair, out: Pair, groups: int) -> Any:
+        """The windows as one matrix per group: (G, N·OH·OW, KH·KW·C/G)."""
+        n, _, _, c = padded.shape
+        if kernel == (1, 1) and stride == (1, 1):  # every pixel is its own window
+            windows = padded
+        else:
+            windows = self.unfold_nhwc(padded, kernel, stride, dilation, out)
+        taps_count = kernel[0] * kernel[1]
+        if groups == 1:
+            return windows.reshape(1, n * out[0] * out[1], taps_count * c)
+        windows = windows.reshape(n * out[0] * out[1], taps_count, groups, c // groups)
+        return windows.transpose(2, 0, 1, 3).reshape(groups, n * out[0] * out[1], taps_count * (c // groups))
+
+
+def _weight_matrix(weight: Any, groups: int) -> Any:
+    """(O, C/G, KH, KW) as one matrix per group, its rows ordered like the columns of im2col: (G, KH·KW·C/G, O/G)."""
+    o, cg, kh, kw = weight.shape
+    return weight.reshape(groups, o // groups, cg, kh, kw).transpose(0, 3, 4, 2, 1).reshape(groups, kh * kw * cg, o // groups)
+
+
+def _split_groups(rows: Any, groups: int) -> Any:
+    """(R, O) as (G, R, O/G)."""
+    return rows.reshape(rows.shape[0], groups, rows.shape[1] // groups).transpose(1, 0, 2)
+
+
+def _merge_groups(product: Any) -> Any:
+    """(G, R, O/G) as (R, O)."""
+    groups, rows, width = product.shape
+    return product[0] if groups == 1 else product.transpose(1, 0, 2).reshape(rows, groups * width)

@@ -1,0 +1,33 @@
+"""Datasets, samplers and the DataLoader, named as in ``torch.utils.data``; ``draws`` has random numbers for transforms."""
+
+from minidl.data import draws
+from minidl.data.collate import default_collate, default_convert
+from minidl.data.dataloader import DataLoader
+from minidl.data.dataset import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset, random_split
+from minidl.data.sampler import (
+    BatchSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+
+__all__ = [
+    "BatchSampler",
+    "ConcatDataset",
+    "DataLoader",
+    "Dataset",
+    "IterableDataset",
+    "RandomSampler",
+    "Sampler",
+    "SequentialSampler",
+    "Subset",
+    "SubsetRandomSampler",
+    "TensorDataset",
+    "WeightedRandomSampler",
+    "default_collate",
+    "default_convert",
+    "draws",
+    "random_split",
+]

@@ -1,0 +1,36 @@
+"""Writing a file so that nobody ever sees half of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give the block a temporary path beside ``path``; when it has written there, move the file into place at once.
+
+    If the block fails, ``path`` stays as it was and the temporary file is removed. Missing folders are made.
+
+    Example:
+        >>> with atomic_write("metrics.csv") as temporary:
+        ...     temporary.write_text("epoch,loss\\n")
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())  # on the disk before the name points to it
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # mkstemp makes files private; give it the mode of an ordinary file
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)

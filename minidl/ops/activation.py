@@ -1,0 +1,286 @@
+"""Activation functions and softmax."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from minidl.ops.base import Elementwise, Op, raw
+from minidl.ops.elementwise import clamp, where
+from minidl.ops.reduction import sum
+from minidl.ops.samples import reals
+from minidl.ops.shape import normalize_dim, reshape
+from minidl.ops.unary import erf, exp, sigmoid, softplus, tanh
+from minidl.tensor import Tensor
+
+
+class ReLU(Elementwise):
+    """max(x, 0), with slope 0 at 0."""
+
+    samples = reals(-3, 3, kinks=[0])
+
+    def forward(self, xp, x):
+        return xp.maximum(x, 0)
+
+    def vjp(self, g, y):
+        return g * (raw(y) > 0)
+
+
+class LeakyReLU(Elementwise):
+    """x where x > 0, else slope · x."""
+
+    def __init__(self, negative_slope):
+        self.slope = negative_slope
+
+    def forward(self, xp, x):
+        return xp.where(x > 0, x, x * self.slope)
+
+    def vjp(self, g, x):
+        return where(raw(x) > 0, g, g * self.slope)
+
+    def samples(draw):
+        slope = draw.choice([0.01, 0.3, -0.2])
+        return (draw.array(draw.shape(), reals(-3, 3, kinks=[0])),), lambda x: leaky_relu(x, slope)
+
+
+class ELU(Elementwise):
+    """scale · x where x > 0, else scale · α · (exp(x · input_scale) − 1)."""
+
+    quiet = True
+
+    def __init__(self, alpha, scale, input_scale):
+        self.alpha, self.scale, self.input_scale = alpha, scale, input_scale
+
+    def forward(self, xp, x):
+        below = xp.expm1(xp.minimum(x, 0) * self.input_scale) * (self.alpha * self.scale)
+        return xp.where(x > 0, x * self.scale, below)
+
+    def vjp(self, g, x):
+        positive = raw(x) > 0
+        below = exp(where(positive, 0, x) * self.input_scale) * (self.alpha * self.scale * self.input_scale)
+        return g * where(positive, self.scale, below)
+
+    def samples(draw):
+        alpha = draw.choice([1.0, 0.5, 1.7])
+        x = draw.array(draw.shape(), reals(-3, 3, kinks=[0]))
+        return (x,), draw.choice([lambda x: elu(x, alpha), selu, lambda x: celu(x, alpha)])
+
+
+class GELU(Elementwise):
+    """x · Φ(x), with Φ the normal distribution function."""
+
+    quiet = True
+    samples = reals(-3, 3)
+
+    def forward(self, xp, x):
+        return x * 0.5 * (1 + xp.erf(x * math.sqrt(0.5)))
+
+    def vjp(self, g, x):
+        normal = (erf(x * math.sqrt(0.5)) + 1) * 0.5
+        return g * (normal + x * exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi)))
+
+
+class GELUTanh(Elementwise):
+    """0.5 · x · (1 + tanh(√(2/π) · (x + 0.044715 x³)))."""
+
+    quiet = True
+    samples = reals(-3, 3)
+
+    def forward(self, xp, x):
+        return x * 0.5 * (1 + xp.tanh((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)))
+
+    def vjp(self, g, x):
+        t = tanh((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi))
+        inner = (x * x * (3 * 0.044715) + 1) * math.sqrt(2 / math.pi)
+        return g * 0.5 * ((t + 1) + x * (1 - t * t) * inner)
+
+
+class SiLU(Elementwise):
+    """x · sigmoid(x)."""
+
+    quiet = True
+    samples = reals(-4, 4)
+
+    def forward(self, xp, x):
+        return x / (1 + xp.exp(-x))
+
+    def vjp(self, g, x):
+        s = sigmoid(x)
+        return g * s * (x * (1 - s) + 1)
+
+
+class Softmax(Op):
+    """exp(x) / Σ exp(x) along a dimension."""
+
+    to_float = quiet = True
+
+    def __init__(self, dim):
+        self.dim = dim
+
+    def forward(self, xp, x):
+        e = xp.exp(x - x.max(axis=self.dim, keepdims=True)) if x.size else xp.exp(x)
+        e /= e.sum(axis=self.dim, keepdims=True)
+        return e
+
+    def vjp(self, g, y):
+        gy = g * y
+        return gy - y * sum(gy, self.dim, keepdim=True)
+
+    def samples(draw):
+        x = draw.array(draw.shape())
+        dim = draw.dim(x.ndim) if x.ndim else -1
+        return (x,), lambda x: softmax(x, dim)
+
+
+class LogSoftmax(Op):
+    """x − log Σ exp(x) along a dimension."""
+
+    to_float = quiet = True
+
+    def __init__(self, dim):
+        self.dim = dim
+
+    def forward(self, xp, x):
+        x = x - x.max(axis=self.dim, keepdims=True) if x.size else x + 0
+        x -= xp.log(xp.exp(x).sum(axis=self.dim, keepdims=True))
+        return x
+
+    def vjp(self, g, y):
+        return g - exp(y) * sum(g, self.dim, keepdim=True)
+
+    def samples(draw):
+        x = draw.array(draw.shape())
+        dim = draw.dim(x.ndim) if x.ndim else -1
+        return (x,), lambda x: log_softmax(x, dim)
+
+
+# -- public functions -------------------------------------------------------------------------------------------------
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(input, 0)."""
+    return ReLU()(input)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """``input`` where it is positive, else ``negative_slope`` · ``input`` (Maas et al. 2013)."""
+    return LeakyReLU(negative_slope)(input)
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """As ``leaky_relu`` with learned slopes, one or one per channel (He et al. 2015, "Delving deep")."""
+    if weight.numel() != 1 and input.ndim > 1:
+        weight = reshape(weight, (-1, *[1] * (input.ndim - 2)))
+    return ReLU()(input) - weight * ReLU()(-input)
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """min(max(input, 0), 6)."""
+    return hardtanh(input, 0.0, 6.0)
+
+
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+    """``input`` limited to [min_val, max_val]; outside, and on the limits, the slope is 0."""
+    inside = (raw(input) > min_val) & (raw(input) < max_val)
+    return where(inside, input, clamp(input, min_val, max_val).detach())
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """``input`` where it is positive, else alpha · (exp(input) − 1) (Clevert et al. 2015)."""
+    return ELU(alpha, 1.0, 1.0)(input)
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """ELU scaled so that activations keep mean 0 and variance 1 (Klambauer et al. 2017)."""
+    return ELU(1.6732632423543772848170429916717, 1.0507009873554804934193349852946, 1.0)(input)
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """``input`` where it is positive, else alpha · (exp(input / alpha) − 1) (Barron 2017)."""
+    return ELU(alpha, 1.0, 1.0 / alpha)(input)
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """``input`` · Φ(``input``), with Φ the normal distribution function (Hendrycks & Gimpel 2016).
+
+    Args:
+        approximate: ``"none"``, or ``"tanh"`` for their approximation by tanh.
+    """
+    if approximate not in ("none", "tanh"):
+        raise RuntimeError(f"approximate argument must be either none or tanh, got {approximate!r}")
+    return (GELU() if approximate == "none" else GELUTanh())(input)
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """``input`` · sigmoid(``input``), also called swish."""
+    return SiLU()(input)
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """``input`` · tanh(softplus(``input``)) (Misra 2019)."""
+    return input * tanh(softplus(input))
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """``input`` · relu6(``input`` + 3) / 6 (Howard et al. 2019)."""
+    return input * relu6(input + 3) * (1 / 6)
+
+
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """relu6(``input`` + 3) / 6."""
+    return relu6(input + 3) * (1 / 6)
+
+
+def softsign(input: Tensor) -> Tensor:
+    """``input`` / (1 + |``input``|)."""
+    return input / (abs(input) + 1)
+
+
+def tanhshrink(input: Tensor) -> Tensor:
+    """``input`` − tanh(``input``)."""
+    return input - tanh(input)
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """log sigmoid(``input``), without overflow."""
+    return -softplus(-input, threshold=float("inf"))
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """``input`` where it is above ``threshold``, else ``value``."""
+    return where(raw(input) > threshold, input, value)
+
+
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """The first half along ``dim`` times the sigmoid of the second (Dauphin et al. 2016)."""
+    if input.shape[dim] % 2:
+        raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size {input.shape[dim]}")
+    a, b = input.chunk(2, dim)
+    return a * sigmoid(b)
+
+
+def _softmax_dim(name: str, dim: int | None, ndim: int) -> int:
+    if dim is None:  # PyTorch's old guess, kept for its users
+        dim = 0 if ndim in (0, 1, 3) else 1
+    return normalize_dim(dim, ndim)
+
+
+def softmax(input: Any, dim: int | None = None, dtype: Any = None) -> Any:
+    """exp(input) / Σ exp(input) along ``dim``, without overflow."""
+    x = input if dtype is None else input.to(dtype)
+    if x.ndim == 0:
+        return x * 0 + 1
+    return Softmax(_softmax_dim("softmax", dim, x.ndim))(x)
+
+
+def log_softmax(input: Any, dim: int | None = None, dtype: Any = None) -> Any:
+    """log softmax(input) along ``dim``, without overflow or loss of digits."""
+    x = input if dtype is None else input.to(dtype)
+    if x.ndim == 0:
+        return x * 0
+    return LogSoftmax(_softmax_dim("log_softmax", dim, x.ndim))(x)
+
+
+def softmin(input: Any, dim: int | None = None) -> Any:
+    """softmax(−input)."""
+    return softmax(-input, dim)

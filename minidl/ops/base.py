@@ -1,0 +1,349 @@
+"""What an operation is. One record holds what it computes, how its gradient flows, and what its tests shall draw.
+
+    class Mul(Elementwise):
+        samples = reals(-3, 3), reals(-3, 3)
+
+        def forward(self, xp, a, b):
+            return a * b
+
+        def vjp_a(self, g, b):
+            return g * b
+
+        def vjp_b(self, g, a):
+            return g * a
+
+``forward`` gets the backend and raw arrays. A vjp (vector-Jacobian product) gets the cotangent ``g`` and gives the
+gradient of one input (``vjp_<input>``) or a tuple for all of them (``vjp``). **What it names beside g is what is saved**:
+inputs by their name in ``forward``, the output as ``y``. Nothing else is kept, and a ``vjp_<input>`` whose gradient nobody
+wants is neither run nor saved for.
+
+**A vjp is written with minidl's own operators, and these accept raw arrays and Tensors alike.** An ordinary ``backward()``
+calls it with raw arrays: no graph, no wrapper, no cost. With ``create_graph=True`` the very same lines run on Tensors and
+record themselves, so that derivatives of every order are there and none is written twice.
+
+An instance is one call: it carries the parameters (``Sum(dim=0)``) and becomes the node of the graph.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minidl import dtypes
+from minidl.autograd.anomaly import state as anomaly
+from minidl.autograd.anomaly import where_called
+from minidl.autograd.mode import mode
+from minidl.autograd.node import OUTPUT, Node, count, edge_of
+from minidl.backend import Backend, backend_of
+from minidl.place import current_place
+from minidl.tensor import Tensor
+
+registry: dict[str, type[Op]] = {}  # every op by its class name: drives the gradient tests and the op table
+
+Rule = tuple[Callable[..., Any], "int | None", tuple[int, ...], bool]  # vjp, which input (None: all), what it wants, rest
+
+
+class Op(Node):
+    """One differentiable operation. See this module's text; ``minidl.ops.elementwise`` has the simplest examples.
+
+    Class attributes:
+        promotes: inputs are brought to a common dtype first.
+        to_float: integer inputs become floats first (exp, mean, …).
+        broadcasts: inputs may be broadcast; gradients are summed back to each input's shape.
+        is_view: the output may share its input's memory.
+        frees: attributes that ``forward`` set for the vjp and that are dropped when they are spent.
+        samples: draws arguments for the tests (required of every op with a gradient).
+        function: what the tests call with those arguments (default: the op itself on the first arguments).
+    """
+
+    promotes: ClassVar[bool] = True
+    to_float: ClassVar[bool] = False
+    broadcasts: ClassVar[bool] = False
+    is_view: ClassVar[bool] = False
+    quiet: ClassVar[bool] = False  # silence NumPy's warnings about division by zero and the like
+    frees: ClassVar[tuple[str, ...]] = ()
+    samples: ClassVar[Any] = None
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    arguments: ClassVar[tuple[str, ...]] = ()
+
+    input_shapes: tuple[Any, ...] | None = None
+
+    def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if abstract:
+            return
+        names = list(inspect.signature(cls.forward).parameters)[2:]
+        cls.arguments = tuple(names)
+        cls.rules = tuple(cls._find_rules(names))
+        cls._plans = {}
+        if cls.rules and cls.samples is None:
+            raise TypeError(f"{cls.__name__} has a gradient but no samples, so no test would check it")
+        registry[cls.__name__] = cls
+
+    _plans: ClassVar[dict[tuple[bool, ...], tuple[tuple[Rule, ...], tuple[int, ...], bool]]] = {}
+
+    @classmethod
+    def _find_rules(cls, names: list[str]) -> list[Rule]:
+        def rule(function: Callable[..., Any], wrt: int | None) -> Rule:
+            wants: list[int] = []
+            rest = False
+            for p in list(inspect.signature(function).parameters.values())[2:]:
+                if p.kind is p.VAR_POSITIONAL:
+                    rest = True
+                elif p.name == "y":
+                    wants.append(OUTPUT)
+                elif p.name in names:
+                    wants.append(names.index(p.name))
+                else:
+                    raise TypeError(f"{cls.__name__}.{function.__name__} wants {p.name!r}, which forward does not take")
+            return function, wrt, tuple(wants), rest
+
+        joint = getattr(cls, "vjp", None)
+        if joint is not None:
+            return [rule(joint, None)]
+        found = [(i, getattr(cls, f"vjp_{name}", None)) for i, name in enumerate(names)]
+        return [rule(function, i) for i, function in found if function is not None]
+
+    # -- the call -----------------------------------------------------------------------------------------------------
+
+    def forward(self, xp: Any, *inputs: Any) -> Any:
+        """Compute the output array from input arrays with the backend ``xp``."""
+        raise NotImplementedError
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Apply the op: to Tensors (recording it where a gradient is wanted), or to raw arrays."""
+        kind = None
+        is_tensor = False
+        for x in inputs:
+            if isinstance(x, Tensor):
+                is_tensor = True
+                if kind is None:
+                    kind = type(x.array)
+        if not is_tensor:
+            for x in inputs:
+                if hasattr(x, "dtype"):
+                    return self.forward(backend_of(x), *inputs)
+            raise TypeError(f"{self.label}(): expected a Tensor, got {', '.join(type(x).__name__ for x in inputs)}")
+        if self.promotes:
+            inputs = self._promote(inputs)
+        arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
+        xp = backend_of(next(x.array for x in inputs if isinstance(x, Tensor)))
+        for a in arrays:
+            if type(a) is not kind and not (a is None or isinstance(a, (float, int, np.generic, xp.array_type))):
+                raise self._wrong_operand(inputs)
+        try:
+            if self.quiet:
+                with np.errstate(all="ignore"):
+                    result = self.forward(xp, *arrays)
+            else:
+                result = self.forward(xp, *arrays)
+        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+            raise self._explain(error, arrays) from error
+        if type(result) is not kind:
+            result = xp.asarray(result)
+        y = Tensor.wrap(result)
+        if self.is_view:
+            _note_view(self, inputs[0], y)
+        if mode.recording and self.rules:
+            self._record(inputs, y)
+        return y
+
+    def _record(self, inputs: tuple[Any, ...], y: Tensor) -> None:
+        """If an input wants a gradient: become the node that made ``y``."""
+        edges = tuple([edge_of(x) if isinstance(x, Tensor) else None for x in inputs])
+        needs = tuple([edge is not None for edge in edges])
+        plan = self._plans.get(needs)
+        if plan is None:
+            plan = self._plans[needs] = self._plan(needs)
+        rules, saves, rest = plan
+        if not rules or y.array.dtype.kind not in "fV":
+            return
+        self.edges = edges
+        self.number = count()
+        self.active = rules
+        self.saved = {}
+        for i in range(len(inputs)) if rest else saves:
+            if i == OUTPUT:
+                self.save(i, y.array, y.version)
+            else:
+                x = inputs[i]
+                if isinstance(x, Tensor):
+                    self.save(i, x.array, x)
+                else:
+                    self.saved[i] = x, None, 0
+        if rest and OUTPUT in saves:
+            self.save(OUTPUT, y.array, y.version)
+        if self.broadcasts:
+            shape = y.array.shape
+            for x in inputs:
+                if isinstance(x, Tensor) and x.array.shape != shape:
+                    self.input_shapes = tuple([getattr(x, "shape", None) for x in inputs])
+                    break
+        if anomaly.on:
+            self.made_at = where_called()
+        y._node = self
+
+    @classmethod
+    def _plan(cls, needs: tuple[bool, ...]) -> tuple[tuple[Rule, ...], tuple[int, ...], bool]:
+        """Which vjps to run, and so what to save, when these inputs want gradients."""
+        rules = tuple(rule for rule in cls.rules if any(needs) and (rule[1] is None or needs[rule[1]]))
+        saves = {i for _, _, wants, _ in rules for i in wants}
+        return rules, tuple(sorted(saves)), any(rest for *_, rest in rules)
+
+    # -- the way back -------------------------------------------------------------------------------------------------
+
+    def pull(self, cotangents: list[Any], create_graph: bool) -> list[Any]:
+        """Return the gradient of every input that wants one."""
+        if self.released and self.frees:
+            self.restore(OUTPUT, create_graph)  # raises
+        g = cotangents[0]
+        results: list[Any] = [None] * len(self.edges)
+        for function, wrt, wants, rest in self.active:
+            values = [self.restore(i, create_graph) for i in (range(len(self.edges)) if rest else wants)]
+            result = function(self, g, *values)
+            if wrt is not None:
+                results[wrt] = result
+            elif isinstance(result, (tuple, list)):
+                results = list(result)
+            else:
+                results[0] = result
+        if self.input_shapes is not None:
+            for i, shape in enumerate(self.input_shapes):
+                if results[i] is not None and results[i].shape != shape:
+                    results[i] = sum_to(results[i], shape)
+        return results
+
+    def release(self) -> None:
+        super().release()
+        for name in self.frees:
+            self.__dict__.pop(name, None)
+
+    # -- dtypes and errors --------------------------------------------------------------------------------------------
+
+    def _promote(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Bring the inputs to one dtype, through recorded casts. Python numbers stay: they adapt by themselves."""
+        dtype = None
+        mixed = number = False
+        for x in inputs:
+            if isinstance(x, Tensor):
+                d = x.array.dtype
+            elif x is None or type(x) in (float, int, bool):
+                number = number or x is not None
+                continue
+            elif isinstance(x, np.generic):  # NumPy would let its dtype decide; here it counts as the number it is
+                return self._promote(tuple([x.item() if isinstance(x, np.generic) else x for x in inputs]))
+            elif hasattr(x, "dtype"):
+                d = x.dtype
+            else:
+                raise self._wrong_operand(inputs)
+            if dtype is None:
+                dtype = d
+            elif d != dtype:
+                mixed = True
+        assert dtype is not None
+        if not mixed and not (dtype.kind in "biu" and (number or self.to_float)):
+            return inputs
+        dtype = dtypes.result_type(*[x for x in inputs if x is not None])
+        if self.to_float and dtype.kind in "biu":
+            dtype = dtypes.get_default_dtype()
+        return tuple([x if getattr(x, "dtype", dtype) == dtype else cast(x, dtype) for x in inputs])
+
+    @property
+    def label(self) -> str:
+        """The op's name in messages."""
+        return _snake(type(self).__name__)
+
+    def _wrong_operand(self, inputs: tuple[Any, ...]) -> Exception:
+        devices = {str(x.device): None for x in inputs if isinstance(x, Tensor)}
+        if len(devices) > 1:
+            return RuntimeError(
+                f"{self.label}: Expected all tensors to be on the same device, but found at least two devices, "
+                f"{' and '.join(devices)}!{at_place()}"
+            )
+        kinds = ", ".join(type(x).__name__ for x in inputs)
+        return TypeError(f"{self.label}(): expected Tensors and numbers, got ({kinds}){at_place()}")
+
+    def _explain(self, error: Exception, arrays: list[Any]) -> Exception:
+        """Say which op and module failed, on what."""
+        message = str(error)
+        shapes = [tuple(a.shape) for a in arrays if hasattr(a, "shape")]
+        kind: type[Exception] = type(error)
+        if self.broadcasts and "broadcast" in message:
+            kind, message = RuntimeError, _broadcast_message(shapes)
+        elif not str(error).startswith(self.label):
+            message = f"{message} (input shapes {', '.join(map(str, shapes))})"
+        prefix = "" if message.startswith(self.label) else f"{self.label}: "
+        return kind(f"{prefix}{message}{at_place()}")
+
+
+class Elementwise(Op, abstract=True):
+    """An op that treats every element alike; inputs broadcast, and gradients are summed back."""
+
+    broadcasts = True
+
+
+def at_place() -> str:
+    """", in Net.fc1" while a module runs, for the end of a message."""
+    place = current_place()
+    return f", in {place}" if place else ""
+
+
+def _snake(name: str) -> str:
+    out = [("_" + c.lower()) if c.isupper() and i and not name[i - 1].isupper() and not name[i - 1].isdigit() else c.lower() for i, c in enumerate(name)]
+    return "".join(out)
+
+
+def _broadcast_message(shapes: list[tuple[int, ...]]) -> str:
+    for a, b in zip(shapes, shapes[1:], strict=False):
+        for back in range(1, min(len(a), len(b)) + 1):
+            if a[-back] != b[-back] and 1 not in (a[-back], b[-back]):
+                dim = max(len(a), len(b)) - back
+                return (
+                    f"The size of tensor a ({a[-back]}) must match the size of tensor b ({b[-back]}) at non-singleton "
+                    f"dimension {dim}: shapes {a} and {b} do not broadcast"
+                )
+    return f"shapes {', '.join(map(str, shapes))} do not broadcast"
+
+
+def _note_view(op: Op, x: Any, y: Tensor) -> None:
+    """If ``y`` shows the memory of ``x``: let it share the version, and remember how to see it again."""
+    a, b = x.array, y.array
+    owner = a if a.base is None else a.base
+    if b is a or b.base is owner:
+        y._version = x.version
+        y._base = x if x._base is None else x._base
+        y._views = (*x._views, op)
+        y._seen = y._version.count
+
+
+def unbroadcast_axes(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes over which an array of ``shape`` must be summed to become ``target``."""
+    extra = len(shape) - len(target)
+    return (*range(extra), *(extra + i for i, n in enumerate(target) if n == 1 and shape[extra + i] != 1))
+
+
+def sum_to(x: Any, shape: tuple[int, ...]) -> Any:
+    """Undo broadcasting: sum ``x`` down to ``shape``. The transpose of ``broadcast_to``."""
+    from minidl.ops.reduction import SumTo
+
+    return x if x.shape == shape else SumTo(shape)(x)
+
+
+def cast(x: Any, dtype: np.dtype) -> Any:
+    """Change the dtype; gradients are cast back."""
+    from minidl.ops.elementwise import Cast
+
+    return Cast(dtype)(x)
+
+
+def raw(x: Any) -> Any:
+    """The array of a Tensor; anything else as it is."""
+    return x.array if isinstance(x, Tensor) else x
+
+
+def backend_of_any(x: Any) -> Backend:
+    """The backend of a Tensor or an array."""
+    return backend_of(raw(x))

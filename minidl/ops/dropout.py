@@ -1,0 +1,54 @@
+"""Dropout (Srivastava et al. 2014): in training, zero elements at random and scale up the rest, so that the mean stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minidl.ops.base import at_place
+from minidl.tensor import Tensor
+
+
+def _mask(shape: tuple[int, ...], input: Tensor, p: float) -> Tensor:
+    """Zeros with probability p, else 1 / (1 − p). Drawn on the CPU, so that a seed means the same on every device."""
+    from minidl.random import default_generator
+
+    if p == 1.0:
+        keep = default_generator.numpy.random(shape, dtype="float32") < 0
+        scale = 0.0
+    else:
+        keep = default_generator.numpy.random(shape, dtype="float32") >= p
+        scale = 1 / (1 - p)
+    return Tensor.wrap(input.backend.from_numpy(keep.astype(input.dtype) * input.dtype.type(scale)))
+
+
+def _check(p: float) -> None:
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+
+
+def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Zero each element with probability ``p`` and multiply the rest by 1 / (1 − p); nothing when not ``training``."""
+    _check(p)
+    if not training or p == 0.0:
+        return input
+    return input * _mask(tuple(input.shape), input, p)
+
+
+def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Zero whole channels of (N, C, H, W) or (C, H, W) (Tompson et al. 2015)."""
+    _check(p)
+    if input.ndim not in (3, 4):
+        raise RuntimeError(f"dropout2d: Expected 3D or 4D input, got shape {tuple(input.shape)}{at_place()}")
+    if not training or p == 0.0:
+        return input
+    return input * _mask((*input.shape[:-2], 1, 1), input, p)
+
+
+def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Zero whole channels of (N, C, L) or (C, L)."""
+    _check(p)
+    if input.ndim not in (2, 3):
+        raise RuntimeError(f"dropout1d: Expected 2D or 3D input, got shape {tuple(input.shape)}{at_place()}")
+    if not training or p == 0.0:
+        return input
+    return input * _mask((*input.shape[:-1], 1), input, p)

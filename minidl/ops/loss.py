@@ -1,0 +1,271 @@
+"""Loss functions. ``reduction`` is ``"mean"`` (the default), ``"sum"`` or ``"none"``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minidl.ops.activation import log_softmax
+from minidl.ops.base import at_place, backend_of_any, raw
+from minidl.ops.elementwise import clamp, where
+from minidl.ops.indexing import gather
+from minidl.ops.reduction import mean, sum
+from minidl.ops.shape import reshape
+from minidl.ops.unary import exp, log, softplus
+from minidl.tensor import Tensor
+
+
+def reduce(losses: Any, reduction: str) -> Any:
+    """Apply ``reduction``.
+
+    Raises:
+        ValueError: if it is not one of the three.
+    """
+    if reduction == "mean":
+        return mean(losses)
+    if reduction == "sum":
+        return sum(losses)
+    if reduction == "none":
+        return losses
+    raise ValueError(f"{reduction} is not a valid value for reduction")
+
+
+def _labels(name: str, input: Any, target: Any, ignore_index: int) -> tuple[Any, Any]:
+    """Check class labels; return them with ignored ones replaced by 0, and where they count.
+
+    Raises:
+        IndexError: if a label is not a class.
+    """
+    labels, classes = raw(target), input.shape[1]
+    if labels.dtype.kind not in "iu":
+        raise RuntimeError(f"{name}: expected class labels of an integer dtype, got {labels.dtype}{at_place()}")
+    if tuple(labels.shape) != (input.shape[0], *input.shape[2:]):
+        raise ValueError(
+            f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({labels.shape[0] if labels.ndim else 0}): "
+            f"{name} got input {tuple(input.shape)} and target {tuple(labels.shape)}{at_place()}"
+        )
+    counts = labels != ignore_index
+    kept = backend_of_any(input).where(counts, labels, 0)
+    if kept.size and not (int(kept.min()) >= 0 and int(kept.max()) < classes):
+        bad = int(kept.min()) if int(kept.min()) < 0 else int(kept.max())
+        raise IndexError(f"Target {bad} is out of bounds: {name} got {classes} classes, so labels must be 0 to {classes - 1}{at_place()}")
+    return kept, counts
+
+
+def nll_loss(
+    input: Any, target: Any, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Any:
+    """The negative log likelihood: −weight[target] · input[target], for log-probabilities ``input``.
+
+    Args:
+        input: (N, C), (N, C, …) or (C).
+        target: class labels (N), (N, …) or ().
+        weight: one factor per class, (C); ``"mean"`` divides by the sum of the factors used.
+        ignore_index: a label that marks samples to leave out.
+
+    Raises:
+        IndexError: if a label is not a class.
+        ValueError: if the shapes do not fit.
+    """
+    if input.ndim == 1:
+        loss = nll_loss(reshape(input, (1, -1)), reshape(target, (1,)), weight, ignore_index, reduction)
+        return reshape(loss, ()) if reduction == "none" else loss
+    labels, counts = _labels("nll_loss", input, target, ignore_index)
+    picked = gather(input, 1, Tensor.wrap(labels.reshape((labels.shape[0], 1, *labels.shape[1:]))))
+    losses = -reshape(picked, labels.shape)
+    factor = counts.astype(raw(input).dtype)
+    if weight is not None:
+        _check_weight("nll_loss", weight, input)
+        factor = raw(weight)[labels] * factor
+    losses = where(counts, losses, 0) * Tensor.wrap(factor)
+    if reduction == "mean":
+        return sum(losses) / Tensor.wrap(backend_of_any(input).asarray(factor.sum()))
+    return reduce(losses, reduction)
+
+
+def _check_weight(name: str, weight: Tensor, input: Any) -> None:
+    if tuple(weight.shape) != (input.shape[1],):
+        raise RuntimeError(
+            f"weight tensor should be defined either for all {input.shape[1]} classes or no classes but got weight tensor of "
+            f"shape: {list(weight.shape)} ({name}){at_place()}"
+        )
+
+
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
+    """The cross entropy between softmax(``input``) and the target: −Σ target · log softmax(input).
+
+    Args:
+        input: scores (logits), (N, C), (N, C, …) or (C).
+        target: class labels (integers, without the class dimension), or probabilities of the input's shape and dtype.
+        weight: one factor per class, (C).
+        ignore_index: a label that marks samples to leave out.
+        label_smoothing: this share of the target is spread evenly over all classes (Szegedy et al. 2016, section 7).
+
+    Raises:
+        IndexError: if a label is not a class.
+        ValueError / RuntimeError: if shapes or dtypes do not fit.
+
+    Example:
+        >>> cross_entropy(minidl.zeros(2, 4), minidl.tensor([1, 3]))
+        tensor(1.3863)
+    """
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    if input.ndim == 0:
+        raise RuntimeError("cross_entropy: expected scores for at least one class, got a 0-d input")
+    if input.ndim == 1:
+        batch = reshape(target, (1, *target.shape))
+        loss = cross_entropy(reshape(input, (1, -1)), batch, weight, ignore_index, reduction, label_smoothing)
+        return reshape(loss, ()) if reduction == "none" else loss
+    classes = input.shape[1]
+    logs = log_softmax(input, 1)
+    if raw(target).dtype.kind == "f":
+        if tuple(target.shape) != tuple(input.shape):
+            raise RuntimeError(
+                f"cross_entropy: expected class probabilities of shape {tuple(input.shape)} or integer class labels, got "
+                f"{raw(target).dtype} of shape {tuple(target.shape)}{at_place()}"
+            )
+        if label_smoothing:
+            target = target * (1 - label_smoothing) + label_smoothing / classes
+        products = logs * target
+        if weight is not None:
+            _check_weight("cross_entropy", weight, input)
+            products = products * reshape(weight, (-1, *[1] * (input.ndim - 2)))
+        losses = -sum(products, 1)
+        return sum(losses) / max(raw(losses).size, 1) if reduction == "mean" else reduce(losses, reduction)
+    if not label_smoothing:
+        return nll_loss(logs, target, weight, ignore_index, reduction)
+    labels, counts = _labels("cross_entropy", input, target, ignore_index)
+    sharp = nll_loss(logs, target, weight, ignore_index, "none")
+    weighted = logs if weight is None else logs * reshape(weight, (-1, *[1] * (input.ndim - 2)))
+    smooth = where(counts, -sum(weighted, 1), 0)
+    losses = sharp * (1 - label_smoothing) + smooth * (label_smoothing / classes)
+    if reduction == "mean":
+        factor = counts.astype(raw(input).dtype)
+        if weight is not None:
+            factor = raw(weight)[labels] * factor
+        return sum(losses) / Tensor.wrap(backend_of_any(input).asarray(factor.sum()))
+    return reduce(losses, reduction)
+
+
+def _same_shape(name: str, input: Any, target: Any) -> None:
+    if tuple(input.shape) != tuple(target.shape):
+        raise ValueError(
+            f"{name}: Target size ({tuple(target.shape)}) must be the same as input size ({tuple(input.shape)}){at_place()}"
+        )
+
+
+def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
+    """(input − target)²."""
+    difference = input - target
+    return reduce(difference * difference, reduction)
+
+
+def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
+    """|input − target|."""
+    return reduce(abs(input - target), reduction)
+
+
+def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
+    """½d² where |d| ≤ delta, else delta · (|d| − ½ delta), with d = input − target (Huber 1964)."""
+    if delta <= 0:
+        raise ValueError(f"huber_loss does not support non-positive values for delta, got {delta}")
+    distance = abs(input - target)
+    inner = clamp(distance, max=delta)
+    return reduce(inner * (distance - inner * 0.5), reduction)
+
+
+def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Any:
+    """½d²/beta where |d| < beta, else |d| − ½ beta, with d = input − target (Girshick 2015)."""
+    if beta < 0:
+        raise ValueError(f"smooth_l1_loss does not support negative values for beta, got {beta}")
+    if beta == 0:
+        return l1_loss(input, target, reduction)
+    return huber_loss(input, target, reduction, beta) * (1 / beta)
+
+
+def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Any:
+    """−(t · log p + (1 − t) · log(1 − p)) for probabilities p = ``input``; each logarithm is at least −100."""
+    _same_shape("binary_cross_entropy", input, target)
+    array = raw(input)
+    if array.size and not (float(array.min()) >= 0 and float(array.max()) <= 1):
+        raise RuntimeError("binary_cross_entropy: all elements of input should be between 0 and 1")
+    losses = -(target * clamp(log(input), min=-100.0) + (1 - target) * clamp(log(1 - input), min=-100.0))
+    return reduce(losses if weight is None else losses * weight, reduction)
+
+
+def binary_cross_entropy_with_logits(
+    input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+) -> Any:
+    """``binary_cross_entropy`` of sigmoid(``input``), without overflow or loss of digits."""
+    _same_shape("binary_cross_entropy_with_logits", input, target)
+    log_one_minus = softplus(-input, threshold=float("inf"))  # −log p; and −log(1 − p) is this + input
+    factor = 1 if pos_weight is None else (pos_weight - 1) * target + 1
+    losses = (1 - target) * input + factor * log_one_minus
+    return reduce(losses if weight is None else losses * weight, reduction)
+
+
+def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = False) -> Any:
+    """target · (log target − input), for log-probabilities ``input``; ``reduction`` may also be ``"batchmean"``."""
+    if log_target:
+        losses = exp(target) * (target - input)
+    else:
+        positive = raw(target) > 0
+        losses = where(positive, target * (log(where(positive, target, 1)) - input), 0 * input)
+    return sum(losses) / losses.shape[0] if reduction == "batchmean" else reduce(losses, reduction)
+
+
+def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, reduction: str = "mean") -> Any:
+    """``input`` where ``target`` is 1, max(0, margin − input) where it is −1."""
+    losses = where(raw(target) == 1, input, 0) + where(raw(target) == -1, clamp(margin - input, min=0.0), 0)
+    return reduce(losses, reduction)
+
+
+def multi_margin_loss(
+    input: Any, target: Any, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, reduction: str = "mean"
+) -> Any:
+    """The multi-class hinge loss of Crammer & Singer (2001), summed over the wrong classes i and divided by their number C:
+
+    Σ_{i ≠ y} weight[y] · max(0, margin − x[y] + x[i])ᵖ / C.
+
+    Args:
+        input: scores (N, C) or (C).
+        target: class labels (N) or ().
+        p: 1 or 2.
+    """
+    if p not in (1, 2):
+        raise ValueError(f"only p == 1 and p == 2 supported, got {p}")
+    if input.ndim == 1:
+        loss = multi_margin_loss(reshape(input, (1, -1)), reshape(target, (1,)), p, margin, weight, reduction)
+        return reshape(loss, ()) if reduction == "none" else loss
+    labels, _ = _labels("multi_margin_loss", input, target, ignore_index=-(2**62))
+    column = labels.reshape((-1, 1))
+    right = gather(input, 1, Tensor.wrap(column))
+    excess = clamp(input - right + margin, min=0.0)
+    xp = backend_of_any(input)
+    excess = where(column == xp.arange(input.shape[1]), 0, excess)
+    losses = excess if p == 1 else excess * excess
+    if weight is not None:
+        _check_weight("multi_margin_loss", weight, input)
+        losses = losses * Tensor.wrap(raw(weight)[column])
+    return reduce(mean(losses, 1), reduction)
+
+
+def hinge_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
+    """max(0, 1 − target · input) for targets −1 and 1: the loss of a two-class support vector machine."""
+    return reduce(clamp(1 - target * input, min=0.0), reduction)
+
+
+def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
+    """x1 · x2 / (|x1| |x2|) along ``dim``."""
+    from minidl.ops.reduction import norm
+
+    lengths = clamp(norm(x1, 2, dim), min=eps) * clamp(norm(x2, 2, dim), min=eps)
+    return sum(x1 * x2, dim) / lengths
+

@@ -1,0 +1,182 @@
+"""Batch, layer, group and local response normalisation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from minidl.backend import backend_of
+from minidl.ops.base import Op, at_place, sum_to
+from minidl.ops.reduction import mean, norm, var
+from minidl.ops.shape import broadcast_to, reshape
+from minidl.ops.unary import rsqrt
+from minidl.tensor import Tensor
+
+
+class Normalize(Op):
+    """(x − mean) / √(variance + ε) · weight + bias, with mean and variance taken over ``axes`` of x itself.
+
+    ``weight`` and ``bias`` broadcast against x, or are None. The statistics are left in ``mean`` and ``variance``.
+    """
+
+    quiet = True
+    frees = ("mean", "variance", "invstd")
+
+    def __init__(self, axes, eps):
+        self.axes, self.eps = axes, eps
+
+    def forward(self, xp, x, weight, bias):
+        self.mean, self.variance = xp.moments(x, self.axes)
+        self.invstd = 1 / xp.sqrt(self.variance + self.eps)
+        self.shapes = getattr(weight, "shape", None), getattr(bias, "shape", None)
+        return xp.normalize(x, weight, bias, self.mean, self.invstd)
+
+    def vjp(self, g, x, weight):
+        if isinstance(g, Tensor):
+            gx, gw = self.plain_gradient(g, x, weight)
+        else:
+            gx, gw = backend_of(g).normalize_grad(g, x, weight, self.mean, self.invstd, self.axes)
+        weight_shape, bias_shape = self.shapes
+        _, weight_needed, bias_needed = self.needs
+        return (
+            gx,
+            sum_to(gw, weight_shape) if weight_needed else None,
+            sum_to(g, bias_shape) if bias_needed else None,
+        )
+
+    def plain_gradient(self, g, x, weight):
+        """The plain twin of the kernel ``normalize_grad``, in minidl's operators, so that it can be differentiated again."""
+        invstd = rsqrt(var(x, self.axes, correction=0, keepdim=True) + self.eps)
+        xhat = (x - mean(x, self.axes, True)) * invstd
+        h = g if weight is None else g * weight
+        gx = invstd * (h - mean(h, self.axes, True) - xhat * mean(h * xhat, self.axes, True))
+        return gx, g * xhat
+
+    def samples(draw):
+        x = draw.array((draw.integer(2, 3), draw.integer(1, 3), *draw.shape(0, 2, 3)))
+        axes = draw.choice([(0, *range(2, x.ndim)), tuple(range(1, x.ndim)) if x[0].size > 1 else (0,)])
+        affine = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+        x = x + 0.5 * draw.array(x.shape, distinct=True)  # so that no variance is near zero
+        arrays = (x, draw.array(affine), draw.array(affine))
+        return arrays[: draw.integer(1, 3)], lambda x, w=None, b=None: Normalize(axes, 1e-3)(x, w, b)
+
+
+def batch_norm(
+    input: Any,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """Normalise every channel (dimension 1) over the batch and all positions (Ioffe & Szegedy 2015, algorithm 1).
+
+    In training the statistics are those of the batch, and the running ones, if given, are moved towards them in place:
+    running ← (1 − momentum) · running + momentum · batch, the variance with n − 1 as its divisor. Otherwise the running
+    statistics are used.
+
+    Args:
+        input: (N, C, …).
+        running_mean, running_var, weight, bias: (C) each, or None.
+
+    Raises:
+        ValueError: in training, if there is only one value per channel.
+        RuntimeError: if the sizes do not fit.
+    """
+    if input.ndim < 2:
+        raise RuntimeError(f"batch_norm: expected at least 2D input (N, C, ...), got shape {tuple(input.shape)}{at_place()}")
+    channels = input.shape[1]
+    for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
+        if t is not None and tuple(t.shape) != (channels,):
+            raise RuntimeError(
+                f"batch_norm: {name} should contain {channels} elements not {t.numel()} (input shape {tuple(input.shape)}){at_place()}"
+            )
+    shape = (1, channels) + (1,) * (input.ndim - 2)
+    w, b = (None if t is None else reshape(t, shape) for t in (weight, bias))
+    if not training:
+        if running_mean is None or running_var is None:
+            raise RuntimeError("batch_norm: Expected running_mean and running_var to be defined when training=False")
+        return _normalize_by(input, reshape(running_mean, shape), reshape(running_var, shape), w, b, eps)
+    count = math.prod(input.shape) // channels if channels else 0
+    if count == 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(input.shape)}{at_place()}")
+    op = Normalize((0, *range(2, input.ndim)), eps)
+    y = op(input, w, b)
+    if running_mean is not None and running_var is not None:
+        _update_running(running_mean, op.mean, 1.0, momentum)
+        _update_running(running_var, op.variance, count / max(count - 1, 1), momentum)
+    return y
+
+
+def _normalize_by(x: Any, mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Any:
+    """Normalise by given statistics: one scale and one shift per channel."""
+    scale = rsqrt(variance + eps)
+    if weight is not None:
+        scale = scale * weight
+    shift = -mean * scale if bias is None else bias - mean * scale
+    return x * scale + shift
+
+
+def _update_running(running: Tensor, batch: Any, factor: float, momentum: float) -> None:
+    array = running.array
+    array *= 1 - momentum
+    array += (batch.reshape(-1) * (momentum * factor)).astype(array.dtype)
+    running.bump_version("batch_norm")
+
+
+def layer_norm(
+    input: Any, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Any:
+    """Normalise over the last dimensions, ``normalized_shape`` (Ba et al. 2016)."""
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or tuple(input.shape[-len(shape) :]) != shape:
+        raise RuntimeError(
+            f"layer_norm: Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], "
+            f"but got input of size {list(input.shape)}{at_place()}"
+        )
+    return Normalize(tuple(range(input.ndim - len(shape), input.ndim)), eps)(input, weight, bias)
+
+
+def group_norm(
+    input: Any, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Any:
+    """Normalise each sample over groups of channels (Wu & He 2018)."""
+    n, channels = input.shape[:2]
+    if channels % num_groups:
+        raise RuntimeError(
+            f"group_norm: Expected number of channels in input to be divisible by num_groups, but got input of shape "
+            f"{list(input.shape)} and num_groups={num_groups}{at_place()}"
+        )
+    grouped = reshape(input, (n, num_groups, channels // num_groups, *input.shape[2:]))
+    y = reshape(Normalize(tuple(range(2, grouped.ndim)), eps)(grouped, None, None), tuple(input.shape))
+    shape = (1, channels) + (1,) * (input.ndim - 2)
+    if weight is not None:
+        y = y * reshape(weight, shape)
+    return y if bias is None else y + reshape(bias, shape)
+
+
+def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:
+    """x / (k + α · mean of x² over ``size`` neighbouring channels)^β (Krizhevsky et al. 2012, section 3.3).
+
+    As in PyTorch the squares are averaged over the window (zeros beyond the ends); the paper sums them.
+    """
+    from minidl.ops.padding import pad
+    from minidl.ops.pool import avg_pool2d
+
+    if input.ndim < 3:
+        raise ValueError(f"Expected 3D or higher dimensionality input (got {input.ndim} dimensions)")
+    n, channels = input.shape[:2]
+    squares = reshape(input * input, (n, 1, channels, -1) if input.numel() else (n, 1, channels, 0))
+    squares = pad(squares, (0, 0, size // 2, (size - 1) // 2))
+    average = reshape(avg_pool2d(squares, (size, 1), stride=1), tuple(input.shape))
+    return input / (average * alpha + k) ** beta
+
+
+def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
+    """``input`` divided by its p-norm along ``dim`` (or by ``eps`` where the norm is smaller)."""
+    from minidl.ops.elementwise import clamp
+
+    return input / broadcast_to(clamp(norm(input, p, dim, keepdim=True), min=eps), tuple(input.shape))
+

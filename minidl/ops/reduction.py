@@ -1,0 +1,410 @@
+"""Sums, means and other reductions over dimensions."""
+
+from __future__ import annotations
+
+import builtins
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minidl import dtypes
+from minidl.ops.base import Op, cast, raw, unbroadcast_axes
+from minidl.ops.elementwise import where
+from minidl.ops.samples import reals
+from minidl.ops.shape import broadcast_to, flip, normalize_dim, normalize_dims, reshape
+from minidl.tensor import Tensor
+
+
+class Values(NamedTuple):
+    """What a reduction along one dimension returns when it also knows where the value stood."""
+
+    values: Any
+    indices: Any
+
+
+class Reduction(Op, abstract=True):
+    """An op over some dimensions, ``axes`` (counted from the front); ``keepdim`` leaves them with size 1."""
+
+    def __init__(self, dim=None, keepdim=False):
+        self.dim, self.keepdim = dim, keepdim
+
+    def axes(self, x):
+        self.shape = x.shape
+        self.reduced = normalize_dims(self.dim, x.ndim)
+        return self.reduced
+
+    def spread(self, g):
+        """Give something of the output's shape its reduced dimensions back, and the input's shape."""
+        kept = tuple([1 if i in self.reduced else n for i, n in enumerate(self.shape)])
+        return broadcast_to(g if g.shape == kept else reshape(g, kept), self.shape)
+
+    @property
+    def size(self):
+        """How many elements go into each result."""
+        return math.prod(self.shape[i] for i in self.reduced)
+
+
+class Sum(Reduction):
+    """The sum."""
+
+    def forward(self, xp, x):
+        return x.sum(axis=self.axes(x), keepdims=self.keepdim)
+
+    def vjp(self, g):
+        return self.spread(g)
+
+    def samples(draw):
+        x = draw.array(draw.shape(0, 4, empty=draw.integer(0, 5) == 0))
+        dim, keepdim = draw.dims(x.ndim), draw.flag()
+        return (x,), lambda x: sum(x, dim, keepdim)
+
+
+class SumTo(Op):
+    """The sum down to a shape that broadcasts to the input's: the transpose of ``broadcast_to``."""
+
+    def __init__(self, shape):
+        self.target = shape
+
+    def forward(self, xp, x):
+        self.shape = x.shape
+        return x.sum(axis=unbroadcast_axes(x.shape, self.target)).reshape(self.target)
+
+    def vjp(self, g):
+        return broadcast_to(g, self.shape)
+
+    def samples(draw):
+        full = draw.shape(0, 4, 3)
+        target = tuple(1 if draw.flag() else n for n in full[draw.integer(0, len(full)) :])
+        return (draw.array(full),), lambda x: SumTo(target)(x)
+
+
+class Mean(Reduction):
+    """The arithmetic mean."""
+
+    to_float = quiet = True
+
+    def forward(self, xp, x):
+        axes = self.axes(x)
+        total = x.sum(axis=axes, keepdims=self.keepdim)
+        return total / self.size if self.size else total * float("nan")
+
+    def vjp(self, g):
+        return self.spread(g / builtins.max(self.size, 1))
+
+    def samples(draw):
+        x = draw.array(draw.shape())
+        dim, keepdim = draw.dims(x.ndim), draw.flag()
+        return (x,), lambda x: mean(x, dim, keepdim)
+
+
+class Var(Reduction):
+    """The variance, in two passes: mean((x − mean(x))²) · n / (n − correction)."""
+
+    quiet = True
+
+    def __init__(self, dim=None, correction=1, keepdim=False):
+        super().__init__(dim, keepdim)
+        self.correction = correction
+
+    def forward(self, xp, x):
+        axes = self.axes(x)
+        self.freedom = builtins.max(self.size - self.correction, 0)
+        centred = x - x.sum(axis=axes, keepdims=True) / builtins.max(self.size, 1)
+        total = (centred * centred).sum(axis=axes, keepdims=self.keepdim)
+        return total / self.freedom if self.freedom else total * float("nan")
+
+    def vjp(self, g, x):
+        centred = x - mean(x, self.reduced, True)
+        return self.spread(g * (2 / self.freedom if self.freedom else float("nan"))) * centred
+
+    def samples(draw):
+        x = draw.array(draw.shape(1, 4, 4))
+        dim = draw.dims(x.ndim)
+        axes = normalize_dims(dim, x.ndim)
+        correction = 1 if draw.flag() and math.prod(x.shape[i] for i in axes) > 1 else 0
+        keepdim = draw.flag()
+        return (x,), lambda x: var(x, dim, correction=correction, keepdim=keepdim)
+
+
+class Max(Reduction):
+    """The largest element; equals share the gradient evenly."""
+
+    def forward(self, xp, x):
+        return x.max(axis=self.axes(x), keepdims=self.keepdim)
+
+    def vjp(self, g, x, y):
+        hit = raw(x) == raw(self.spread(y))
+        count = hit.sum(axis=self.reduced, keepdims=True)
+        return where(hit, self.spread(g), 0) / count.astype(raw(g).dtype)
+
+    def samples(draw):
+        x = draw.array(draw.shape(), distinct=True)
+        dim, keepdim = draw.dims(x.ndim), draw.flag()
+        return (x,), lambda x: amax(x, dim, keepdim)
+
+
+class LogSumExp(Reduction):
+    """log Σ exp(x), computed as m + log Σ exp(x − m) with m the largest x, which cannot overflow."""
+
+    to_float = quiet = True
+
+    def forward(self, xp, x):
+        axes = self.axes(x)
+        if not axes:
+            return x + 0
+        top = x.max(axis=axes, keepdims=True) if x.size else xp.zeros((), dtype=x.dtype)
+        top = xp.where(xp.isfinite(top), top, xp.zeros((), dtype=x.dtype))
+        total = xp.log(xp.exp(x - top).sum(axis=axes, keepdims=True)) + top
+        return total if self.keepdim else total.reshape([n for i, n in enumerate(x.shape) if i not in axes])
+
+    def vjp(self, g, x, y):
+        from minidl.ops.unary import exp
+
+        y = self.spread(y)
+        return self.spread(g) * exp(x - where(abs(raw(y)) == float("inf"), 0, y))
+
+    def samples(draw):
+        x = draw.array(draw.shape())
+        dim, keepdim = draw.dims(x.ndim), draw.flag()
+        return (x,), lambda x: logsumexp(x, normalize_dims(dim, x.ndim), keepdim)
+
+
+class Norm2(Reduction):
+    """The Euclidean norm √Σx², with gradient 0 where it is 0."""
+
+    def forward(self, xp, x):
+        return xp.sqrt((x * x).sum(axis=self.axes(x), keepdims=self.keepdim))
+
+    def vjp(self, g, x, y):
+        zero = raw(y) == 0
+        return self.spread(where(zero, 0, g) / where(zero, 1, y)) * x
+
+    def samples(draw):
+        x = draw.array(draw.shape(0, 4), reals(0.2, 2)) * draw.choice([-1, 1])
+        dim, keepdim = draw.dims(x.ndim), draw.flag()
+        return (x,), lambda x: norm(x, 2, dim, keepdim)
+
+
+class CumSum(Op):
+    """Sums from the start of a dimension up to and including each element."""
+
+    def __init__(self, dim):
+        self.dim = dim
+
+    def forward(self, xp, x):
+        return xp.cumsum(x, axis=self.dim) if x.ndim else x + 0
+
+    def vjp(self, g):
+        return flip(CumSum(self.dim)(flip(g, self.dim)), self.dim) if g.ndim else g
+
+    def samples(draw):
+        x = draw.array(draw.shape())
+        dim = draw.dim(x.ndim) if x.ndim else 0
+        return (x,), lambda x: cumsum(x, dim)
+
+
+# -- public functions -------------------------------------------------------------------------------------------------
+
+
+def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    """The sum of all elements, or over ``dim`` (an int or a tuple). Integers and booleans add up in int64."""
+    if dtype is None and input.dtype.kind in "bi" and input.dtype != np.int64:
+        dtype = np.int64
+    if dtype is not None and input.dtype != dtype:
+        input = cast(input, np.dtype(dtype))
+    return Sum(dim, keepdim)(input)
+
+
+def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    """The mean of all elements, or over ``dim`` (an int or a tuple).
+
+    Raises:
+        RuntimeError: for an integer Tensor without ``dtype``, as in PyTorch.
+    """
+    if dtype is not None:
+        input = cast(input, np.dtype(dtype))
+    if input.dtype.kind in "biu":
+        raise RuntimeError(
+            f"mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: {input.dtype}"
+        )
+    return Mean(dim, keepdim)(input)
+
+
+def _correction(correction: int | None, unbiased: bool | None) -> int:
+    if unbiased is not None:
+        return int(unbiased)
+    return 1 if correction is None else correction
+
+
+def var(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: int | None = None,
+) -> Tensor:
+    """The variance of all elements, or over ``dim``; divides by n − correction (default 1; ``unbiased=False``: 0)."""
+    if isinstance(dim, bool):  # var(x, unbiased)
+        dim, unbiased = None, dim
+    return Var(dim, _correction(correction, unbiased), keepdim)(input)
+
+
+def std(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: int | None = None,
+) -> Tensor:
+    """The standard deviation, the root of ``var``; its gradient is 0 where it is 0."""
+    return safe_sqrt(var(input, dim, unbiased, keepdim, correction=correction))
+
+
+def safe_sqrt(x: Any) -> Any:
+    """√x whose gradient at 0 is 0 (and not ∞, which would turn into NaN further back)."""
+    from minidl.ops.unary import sqrt
+
+    zero = raw(x) == 0
+    return where(zero, 0, sqrt(where(zero, 1, x)))
+
+
+def var_mean(input: Tensor, dim: Any = None, *, correction: int = 1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    """Variance and mean."""
+    return var(input, dim, correction=correction, keepdim=keepdim), mean(input, dim, keepdim)
+
+
+def std_mean(input: Tensor, dim: Any = None, *, correction: int = 1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    """Standard deviation and mean."""
+    return std(input, dim, correction=correction, keepdim=keepdim), mean(input, dim, keepdim)
+
+
+def _check_not_empty(name: str, input: Any, dim: Any) -> None:
+    for i in normalize_dims(dim, input.ndim):
+        if input.shape[i] == 0:
+            raise IndexError(f"{name}(): Expected reduction dim {i} to have non-zero size, the input has shape {input.shape}")
+
+
+def amax(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """The largest element over ``dim``; equals share the gradient evenly."""
+    _check_not_empty("amax", input, dim)
+    return Max(dim, keepdim)(input)
+
+
+def amin(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """The smallest element over ``dim``; equals share the gradient evenly."""
+    _check_not_empty("amin", input, dim)
+    return -Max(dim, keepdim)(-input)
+
+
+def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """The largest element; along one ``dim`` a pair (values, indices); with a Tensor, ``maximum``."""
+    return _extreme(input, dim, keepdim, "max")
+
+
+def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """The smallest element; along one ``dim`` a pair (values, indices); with a Tensor, ``minimum``."""
+    return _extreme(input, dim, keepdim, "min")
+
+
+def _extreme(input: Tensor, dim: Any, keepdim: bool, which: str) -> Any:
+    from minidl.ops import comparison, elementwise
+    from minidl.ops.indexing import gather
+
+    if isinstance(dim, Tensor):
+        return (elementwise.maximum if which == "max" else elementwise.minimum)(input, dim)
+    if dim is None:
+        if input.numel() == 0:
+            raise RuntimeError(f"{which}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.")
+        return (amax if which == "max" else amin)(input)
+    indices = (comparison.argmax if which == "max" else comparison.argmin)(input, dim, keepdim=True)
+    values = gather(input, dim, indices)
+    if not keepdim and input.ndim:
+        values, indices = values.squeeze(dim), indices.squeeze(dim)
+    return Values(values, indices)
+
+
+def prod(input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    """The product of all elements, or along ``dim``.
+
+    Multiplies neighbours pairwise, and the results again, so that the gradient (of any order) is right at zeros too,
+    where the usual y / x fails.
+    """
+    if dtype is not None:
+        input = cast(input, np.dtype(dtype))
+    elif input.dtype.kind in "bi" and input.dtype != np.int64:
+        input = cast(input, dtypes.int64)
+    from minidl.ops.shape import cat
+
+    if dim is None:
+        x, along, kept = reshape(input, (-1,)), 0, (1,) * input.ndim
+    else:
+        along = normalize_dim(dim, input.ndim)
+        x = input if input.ndim else reshape(input, (1,))
+        kept = tuple([1 if i == along else n for i, n in enumerate(input.shape)])
+    at = (slice(None),) * along
+    if x.shape[along] == 0:
+        x = sum(x, along, keepdim=True) + 1
+    while (n := x.shape[along]) > 1:
+        half = n // 2
+        pairs = [x[(*at, slice(half))] * x[(*at, slice(half, 2 * half))], x[(*at, slice(2 * half, n))]]
+        x = cat(pairs, along) if n % 2 else pairs[0]
+    if keepdim or input.ndim == 0:
+        return reshape(x, kept)
+    return reshape(x, () if dim is None else kept[:along] + kept[along + 1 :])
+
+
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Sums from the start of ``dim`` up to and including each element."""
+    normalize_dim(dim, input.ndim)
+    if dtype is None and input.dtype.kind in "bi" and input.dtype != np.int64:
+        dtype = np.int64
+    return CumSum(dim)(input if dtype is None else cast(input, np.dtype(dtype)))
+
+
+def cumprod(input: Tensor, dim: int) -> Tensor:
+    """Products from the start of ``dim`` up to and including each element.
+
+    Hillis and Steele's scan ("Data parallel algorithms", 1986): log₂ n multiplications by a shifted copy, each
+    differentiable, and so right at zeros too.
+    """
+    from minidl.ops.shape import cat
+
+    dim = normalize_dim(dim, input.ndim)
+    if input.ndim == 0:
+        return input * 1
+    at = (slice(None),) * dim
+    x, shift = input, 1
+    while shift < x.shape[dim]:
+        x = cat([x[(*at, slice(shift))], x[(*at, slice(shift, None))] * x[(*at, slice(-shift))]], dim)
+        shift *= 2
+    return x
+
+
+def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    """log Σ exp(input) over ``dim``, without overflow."""
+    return LogSumExp(dim, keepdim)(input)
+
+
+def norm(input: Any, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
+    """The p-norm of all elements, or over ``dim``: (Σ|x|ᵖ)^(1/p); ``p`` may also be ±inf, 0, or "fro" (2).
+
+    Its gradient is 0 where the norm is 0.
+    """
+    if p in (2, "fro", None):
+        return Norm2(dim, keepdim)(input)
+    size = abs(input)
+    if p == float("inf"):
+        return amax(size, dim, keepdim)
+    if p == -float("inf"):
+        return amin(size, dim, keepdim)
+    if p == 0:
+        return sum(cast(raw(input) != 0, input.dtype), dim, keepdim) + sum(input * 0, dim, keepdim)
+    if p == 1:
+        return sum(size, dim, keepdim)
+    zero = raw(size) == 0
+    total = sum(where(zero, 0, where(zero, 1, size) ** p), dim, keepdim)
+    zero = raw(total) == 0
+    return where(zero, 0, where(zero, 1, total) ** (1 / p))

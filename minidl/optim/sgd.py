@@ -1,0 +1,96 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minidl.backend import backend_of
+from minidl.optim.optimizer import Optimizer, Params, require
+from minidl.tensor import Tensor
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, plain, with momentum, or with Nesterov's momentum.
+
+    With ``g = gradient + weight_decay · p``, each step computes ::
+
+        buf ← momentum · buf + (1 − dampening) · g        (in the first step: buf ← g)
+        p   ← p − lr · buf                                (nesterov: p ← p − lr · (g + momentum · buf))
+
+    This is PyTorch's form (its documentation, ``torch.optim.SGD``). Two things are easily missed:
+
+    - The first buffer is ``g`` itself: the first step is not dampened.
+    - ``dampening=momentum`` gives the averaged form ``v ← m·v + (1 − m)·(−lr·g)``, ``p ← p + v``, with ``v = −lr · buf`` and a
+      constant ``lr``. It holds from the second step on; the first moves by ``v = −lr·g``, not by ``(1 − m)·(−lr·g)``.
+
+    Args:
+        params: the parameters or groups, as in :class:`Optimizer`.
+        lr: learning rate, at least 0.
+        momentum: the share of the buffer that is kept, at least 0. With 0 there is no buffer.
+        dampening: the share of the gradient that is held back from the buffer.
+        weight_decay: factor of the L2 penalty ``weight_decay / 2 · p²``, at least 0.
+        nesterov: look ahead along the buffer (Sutskever et al. 2013, "On the importance of initialization and momentum in
+            deep learning", section 2, in PyTorch's variant). Needs ``momentum > 0`` and ``dampening=0``.
+        maximize: climb instead of descending.
+
+    Raises:
+        ValueError: if an option is out of range.
+
+    Example:
+        >>> w = minidl.tensor([1.0], requires_grad=True)
+        >>> optimizer = minidl.optim.SGD([w], lr=0.25, momentum=0.5)
+        >>> for _ in range(2):
+        ...     optimizer.zero_grad()
+        ...     (2 * w).sum().backward()
+        ...     optimizer.step()
+        >>> w.tolist()  # 1 − 0.25·2 − 0.25·(0.5·2 + 2)
+        [-0.25]
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": nesterov,
+                "maximize": maximize,
+            },
+        )
+
+    def _check_options(self, options: dict[str, Any]) -> None:
+        require(options["lr"] >= 0, "learning rate", options["lr"])
+        require(options["momentum"] >= 0, "momentum value", options["momentum"])
+        require(options["weight_decay"] >= 0, "weight_decay value", options["weight_decay"])
+        if options["nesterov"] and (options["momentum"] <= 0 or options["dampening"] != 0):
+            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+
+    def _update(self, param: Tensor, grad: Any, group: dict[str, Any]) -> None:
+        buf, dampening = None, group["dampening"]
+        if group["momentum"] != 0:
+            if self.state[param].get("momentum_buffer") is None:
+                dampening = 0  # momentum · 0 + g: the first buffer is the gradient
+            buf = self._buffer(param, "momentum_buffer")
+        backend_of(param.array).sgd_step(
+            param.array,
+            grad,
+            buf,
+            lr=float(group["lr"]),
+            momentum=group["momentum"],
+            dampening=dampening,
+            weight_decay=group["weight_decay"],
+            nesterov=group["nesterov"],
+            maximize=group["maximize"],
+        )

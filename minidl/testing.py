@@ -1,0 +1,193 @@
+"""Checking gradients against finite differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.engine import grad
+from minidl.tensor import Tensor
+
+
+class GradcheckError(RuntimeError):
+    """An analytical gradient differs from the numerical one."""
+
+
+def _as_tuple(x: Any) -> tuple[Any, ...]:
+    return tuple(x) if isinstance(x, (tuple, list)) else (x,)
+
+
+def gradcheck(
+    func: Callable[..., Any],
+    inputs: Tensor | Sequence[Any],
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+    fast_mode: bool = False,
+    seed: int = 0,
+) -> bool:
+    """Compare the gradients of ``func`` with central differences, for every input that requires one.
+
+    Args:
+        func: takes the inputs, returns a Tensor or several.
+        inputs: Tensors in float64 (others are too coarse for differences), and anything else that ``func`` takes.
+        eps: step of the differences.
+        atol, rtol: |analytical − numerical| ≤ atol + rtol · |numerical| must hold.
+        raise_exception: raise if it does not; else return False.
+        fast_mode: compare the derivative in one random direction under one random cotangent, gᵀ J v, instead of every
+            element of the Jacobian J. A wrong element is seen all the same, unless by an unlucky coincidence.
+        seed: of the random directions and cotangents.
+
+    Raises:
+        GradcheckError: says which output and input differ, by how much, and where.
+        ValueError: if no input requires a gradient, or one is not float64.
+
+    Example:
+        >>> x = minidl.randn(3, dtype=minidl.float64, requires_grad=True)
+        >>> gradcheck(minidl.tanh, x)
+        True
+    """
+    inputs = _as_tuple(inputs)
+    wanted = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
+    if not wanted:
+        raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of them have requires_grad=True.")
+    for i in wanted:
+        if inputs[i].dtype != np.float64:
+            raise ValueError(f"gradcheck: input {i} is {inputs[i].dtype}; finite differences need float64")
+    rng = np.random.default_rng(seed)
+    try:
+        check = _check_direction if fast_mode else _check_jacobian
+        for k in range(len([y for y in _as_tuple(func(*inputs)) if isinstance(y, Tensor) and y.is_floating_point()])):
+            check(func, inputs, wanted, k, eps, atol, rtol, rng)
+    except GradcheckError:
+        if raise_exception:
+            raise
+        return False
+    return True
+
+
+def gradgradcheck(
+    func: Callable[..., Any],
+    inputs: Tensor | Sequence[Any],
+    grad_outputs: Tensor | Sequence[Tensor] | None = None,
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+    fast_mode: bool = False,
+    seed: int = 0,
+) -> bool:
+    """Check second derivatives: ``gradcheck`` of the gradient of ``func``, which must have been recorded.
+
+    Args as for ``gradcheck``. The cotangents are random unless ``grad_outputs`` gives them; the gradient is differentiated
+    with respect to them too.
+    """
+    inputs = _as_tuple(inputs)
+    wanted = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
+    outputs = [y for y in _as_tuple(func(*inputs)) if isinstance(y, Tensor) and y.is_floating_point()]
+    if grad_outputs is None:
+        rng = np.random.default_rng(seed + 1)
+        cotangents = [_tensor(rng.normal(size=y.shape), y).requires_grad_() for y in outputs]
+    else:
+        cotangents = [g.detach().requires_grad_() for g in _as_tuple(grad_outputs)]
+
+    def gradient(*args: Any) -> tuple[Tensor, ...]:
+        xs, gs = args[: len(inputs)], args[len(inputs) :]
+        ys = [y for y in _as_tuple(func(*xs)) if isinstance(y, Tensor) and y.is_floating_point()]
+        pairs = [(y, g) for y, g in zip(ys, gs, strict=True) if y.requires_grad]
+        found = grad(
+            [y for y, _ in pairs], [xs[i] for i in wanted], [g for _, g in pairs], create_graph=True, materialize_grads=True
+        )
+        return tuple(f for f in found if f is not None and f.requires_grad)
+
+    if not gradient(*inputs, *cotangents):
+        return True  # the gradient does not depend on anything
+    return gradcheck(
+        gradient,
+        (*inputs, *cotangents),
+        eps=eps,
+        atol=atol,
+        rtol=rtol,
+        raise_exception=raise_exception,
+        fast_mode=fast_mode,
+        seed=seed,
+    )
+
+
+def _tensor(array: Any, like: Tensor) -> Tensor:
+    return Tensor.wrap(like.backend.from_numpy(np.asarray(array)))
+
+
+def _host(x: Tensor) -> np.ndarray:
+    return x.backend.to_numpy(x.array)
+
+
+def _output(func: Callable[..., Any], inputs: Sequence[Any], k: int) -> Tensor:
+    return [y for y in _as_tuple(func(*inputs)) if isinstance(y, Tensor) and y.is_floating_point()][k]
+
+
+def _moved(inputs: Sequence[Any], i: int, step: np.ndarray) -> list[Any]:
+    """The inputs, the i-th moved by ``step`` (a new Tensor of the same memory layout)."""
+    x = inputs[i]
+    array = x.array.copy(order="K") if isinstance(x.array, np.ndarray) else x.array.copy()
+    array += x.backend.from_numpy(step)
+    moved = list(inputs)
+    moved[i] = Tensor.wrap(array).requires_grad_()
+    return moved
+
+
+def _check_direction(
+    func: Callable[..., Any], inputs: Sequence[Any], wanted: list[int], k: int, eps: float, atol: float, rtol: float, rng: Any
+) -> None:
+    y = _output(func, inputs, k)
+    g = rng.normal(size=y.shape)
+    if y.requires_grad:
+        found = grad(y, [inputs[i] for i in wanted], _tensor(g, y), allow_unused=True)
+    else:
+        found = (None,) * len(wanted)
+    for i, gradient in zip(wanted, found, strict=True):
+        if gradient is not None and (gradient.shape != inputs[i].shape or gradient.dtype != inputs[i].dtype):
+            raise GradcheckError(f"the gradient of input {i} has shape {gradient.shape}, the input {inputs[i].shape}")
+        v = rng.normal(size=inputs[i].shape)
+        up, down = (_host(_output(func, _moved(inputs, i, s * eps * v), k).detach()) for s in (1, -1))
+        numerical = float(np.sum(g * ((up - down) / (2 * eps))))
+        analytical = 0.0 if gradient is None else float(np.sum(_host(gradient) * v))
+        if not abs(analytical - numerical) <= atol + rtol * abs(numerical):
+            raise GradcheckError(
+                f"Jacobian mismatch for output {k} with respect to input {i} in a random direction: "
+                f"numerical {numerical:.10g}, analytical {analytical:.10g} (input shape {inputs[i].shape}, output shape {y.shape})"
+            )
+
+
+def _check_jacobian(
+    func: Callable[..., Any], inputs: Sequence[Any], wanted: list[int], k: int, eps: float, atol: float, rtol: float, rng: Any
+) -> None:
+    y = _output(func, inputs, k)
+    size = y.numel()
+    for i in wanted:
+        x = inputs[i]
+        analytical = np.zeros((x.numel(), size))
+        for j in range(size if y.requires_grad else 0):
+            cotangent = np.zeros(size)
+            cotangent[j] = 1
+            (row,) = grad(y, [x], _tensor(cotangent.reshape(y.shape), y), retain_graph=True, allow_unused=True)
+            if row is not None:
+                analytical[:, j] = _host(row).reshape(-1)
+        numerical = np.zeros_like(analytical)
+        for j in range(x.numel()):
+            step = np.zeros(x.numel())
+            step[j] = eps
+            up, down = (_host(_output(func, _moved(inputs, i, s * step.reshape(x.shape)), k).detach()) for s in (1, -1))
+            numerical[j] = ((up - down) / (2 * eps)).reshape(-1)
+        wrong = ~(np.abs(analytical - numerical) <= atol + rtol * np.abs(numerical))
+        if wrong.any():
+            at = tuple(int(n) for n in np.argwhere(wrong)[0])
+            raise GradcheckError(
+                f"Jacobian mismatch for output {k} with respect to input {i}: at element {at[0]} of the input and {at[1]} of the "
+                f"output numerical {numerical[at]:.10g}, analytical {analytical[at]:.10g}; {int(wrong.sum())} of {wrong.size} differ"
+            )
