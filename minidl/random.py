@@ -1,8 +1,8 @@
 """Random Tensors, and the generator that they are drawn from.
 
-Numbers are always drawn on the CPU and then moved to the device, so that a seed gives the same numbers everywhere: CuPy's
-own generators have other streams than NumPy's, and a run that changes when it moves to a GPU cannot be compared with
-the run it came from. What this costs is small, because a training step draws little (dropout masks) or nothing.
+Numbers are always drawn on the CPU and then moved to the device, so that a seed gives the same numbers everywhere:
+CuPy's own generators have other streams than NumPy's, and a run that changes when it moves to a GPU cannot be compared
+with the run it came from. What this costs is small, because a training step draws little (dropout masks) or nothing.
 
 The generator is Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), as NumPy provides it. A
 seed gives the same numbers on every platform, but not the numbers that PyTorch would give.
@@ -66,7 +66,8 @@ class Generator:
         self.manual_seed(_DEFAULT_SEED)
 
     def manual_seed(self, seed: int) -> Generator:
-        """Start the stream that belongs to ``seed``, any integer of 64 bits (a negative one counts from 2**64). Returns self.
+        """Start the stream that belongs to ``seed``, any integer of 64 bits (a negative one counts from 2**64). Returns
+        self.
 
         Raises:
             ValueError: if the seed does not fit into 64 bits.
@@ -102,7 +103,9 @@ class Generator:
             RuntimeError: if it has another size.
         """
         if not isinstance(new_state, Tensor) or new_state.dtype != np.uint8:
-            raise TypeError(f"RNG state must be a uint8 Tensor, got {getattr(new_state, 'dtype', type(new_state).__name__)}")
+            raise TypeError(
+                f"RNG state must be a uint8 Tensor, got {getattr(new_state, 'dtype', type(new_state).__name__)}"
+            )
         if new_state.shape != (8 * _STATE_WORDS,):
             raise RuntimeError(f"expected an RNG state of shape ({8 * _STATE_WORDS},), got {new_state.shape}")
         words = new_state.numpy().copy().view("<u8").astype(np.uint64)
@@ -141,7 +144,7 @@ def set_rng_state(new_state: Tensor) -> None:
     default_generator.set_state(new_state)
 
 
-# -- uniform and normal numbers of a given shape --------------------------------------------------------------------------
+# -- uniform and normal numbers of a given shape ----------------------------------------------------------------------
 
 
 def rand(
@@ -220,8 +223,8 @@ def normal(
 ) -> Tensor:
     """Return numbers from normal distributions: ``normal(mean, std, size)``, or one for each element of Tensors.
 
-    If ``mean`` or ``std`` is a Tensor, the result has their broadcast shape, and their dtype and device; no gradient flows
-    back to them.
+    If ``mean`` or ``std`` is a Tensor, the result has their broadcast shape, and their dtype and device; no gradient
+    flows back to them.
 
     Raises:
         RuntimeError: if a standard deviation is negative.
@@ -229,20 +232,26 @@ def normal(
     """
     tensors = [x for x in (mean, std) if isinstance(x, Tensor)]
     if bool(tensors) == (size is not None):
-        raise TypeError("normal(): give mean and std as numbers together with size, or at least one of them as a Tensor alone")
-    raw_mean, raw_std = (x.array if isinstance(x, Tensor) else x for x in (mean, std))
-    if bool((raw_std < 0).any() if isinstance(std, Tensor) else std < 0):  # type: ignore[operator, union-attr]
+        raise TypeError(
+            "normal(): give mean and std as numbers together with size, or at least one of them as a Tensor alone"
+        )
+    raw_mean: Any = mean.array if isinstance(mean, Tensor) else mean
+    raw_std: Any = std.array if isinstance(std, Tensor) else std
+    if bool((raw_std < 0).any() if isinstance(std, Tensor) else raw_std < 0):
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
     if size is not None:
         z = _gaussian(_numpy(generator), _shape("normal", (size,)), _floating("normal", dtype))
-        return _on(device, (z * z.dtype.type(raw_std) + z.dtype.type(raw_mean)).astype(z.dtype, copy=False), requires_grad)
+        return _on(
+            device, (z * z.dtype.type(raw_std) + z.dtype.type(raw_mean)).astype(z.dtype, copy=False), requires_grad
+        )
     shape = np.broadcast_shapes(*(x.shape for x in tensors))
     z = _gaussian(_numpy(generator), shape, _floating("normal", dtypes.result_type(*tensors)))
     return _on(tensors[0].device, z, False, lambda noise: noise * raw_std + raw_mean)
 
 
 def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
-    """Return ones and zeros of the shape, dtype and device of ``input``: 1 with the probability that the element states.
+    """Return ones and zeros of the shape, dtype and device of ``input``: 1 with the probability that the element
+    states.
 
     Args:
         input: probabilities, a floating point Tensor.
@@ -254,14 +263,15 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
     """
     if p is None and not input.is_floating_point():
         raise TypeError(f"bernoulli: expected probabilities of a floating point dtype, got {input.dtype}")
-    chance = input.array if p is None else p
-    if not bool(((chance >= 0) & (chance <= 1)).all() if p is None else 0 <= p <= 1):  # type: ignore[operator, union-attr]
+    chance: Any = input.array if p is None else p
+    inside: Any = (chance >= 0) & (chance <= 1)
+    if not bool(inside.all() if p is None else inside):
         raise RuntimeError("bernoulli expects p to be in [0, 1]" + ("" if p is None else f", but got p={p}"))
     u = _uniform(_numpy(generator), input.shape, input.dtype if p is None else np.dtype(np.float64))
     return _on(input.device, u, False, lambda u: (u < chance).astype(input.dtype))
 
 
-# -- integers -----------------------------------------------------------------------------------------------------------------
+# -- integers ---------------------------------------------------------------------------------------------------------
 
 
 def randint(
@@ -274,7 +284,7 @@ def randint(
     device: Device | str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """``randint(low=0, high, size)``: return integers drawn uniformly from low, …, high - 1, of dtype int64 by default.
+    """``randint(low=0, high, size)``: return integers drawn uniformly from low, …, high - 1, by default of dtype int64.
 
     Raises:
         RuntimeError: if there is no integer from ``low`` to ``high - 1``.
@@ -289,11 +299,15 @@ def randint(
     elif high is None:
         low, high = 0, low
     if size is None:
-        raise TypeError("randint(): expected randint(high, size) or randint(low, high, size), with size a tuple of ints")
+        raise TypeError(
+            "randint(): expected randint(high, size) or randint(low, high, size), with size a tuple of ints"
+        )
     if low >= high:
         raise RuntimeError(f"randint expects low to be less than high, but got low={low} >= high={high}")
     dtype = np.dtype(np.int64 if dtype is None else dtype)
-    drawn = _numpy(generator).integers(low, high, _shape("randint", (size,)), dtype if dtype.kind in "biu" else np.int64)
+    drawn = _numpy(generator).integers(
+        low, high, _shape("randint", (size,)), dtype if dtype.kind in "biu" else np.int64
+    )
     return _on(device, np.asarray(drawn).astype(dtype, copy=False), requires_grad)
 
 
@@ -332,8 +346,9 @@ def multinomial(
         RuntimeError: for weights of an integer dtype, of another number of dimensions, negative, not finite or all
             zero; or if more is to be drawn than there is.
 
-    Without replacement, every index gets an arrival time from the exponential distribution of the rate that is its weight,
-    and the first ``num_samples`` win (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006).
+    Without replacement, every index gets an arrival time from the exponential distribution of the rate that is its
+    weight, and the first ``num_samples`` win (Efraimidis and Spirakis, "Weighted random sampling with a reservoir",
+    2006).
     """
     if not input.is_floating_point():
         raise RuntimeError(f"multinomial only supports floating-point dtypes for input, got: {input.dtype}")
@@ -367,7 +382,7 @@ def _inverse_cdf(weights: np.ndarray, u: np.ndarray) -> np.ndarray:
     return np.searchsorted(cdf / cdf[-1], u, side="right")  # "right" steps over indices of weight 0
 
 
-# -- shared pieces ------------------------------------------------------------------------------------------------------------
+# -- shared pieces ----------------------------------------------------------------------------------------------------
 
 
 def _numpy(generator: Generator | None) -> np.random.Generator:
@@ -394,7 +409,7 @@ def _floating(name: str, dtype: Any) -> np.dtype:
 def _uniform(draw: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     if dtype in (np.float32, np.float64):
         return np.asarray(draw.random(shape, dtype.type))
-    # Rounding a float32 to a narrower type could give 1.0, which lies outside; a multiple of the type's own step cannot.
+    # Rounding a float32 to a narrower type could give 1.0, which lies outside; multiples of the type's own step cannot.
     steps = 2**11 if dtype == np.float16 else 2**8
     return np.asarray(draw.integers(0, steps, shape) / steps).astype(dtype)
 

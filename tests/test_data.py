@@ -82,7 +82,7 @@ def drawn(loader: DataLoader) -> dict:
     return result
 
 
-# -- datasets -----------------------------------------------------------------------------------------------------------------
+# -- datasets ---------------------------------------------------------------------------------------------------------
 
 
 def test_tensor_dataset():
@@ -152,7 +152,7 @@ def test_random_split_into_lengths():
         random_split(Numbers(1), [0.5, 0.5])
 
 
-# -- samplers -----------------------------------------------------------------------------------------------------------------
+# -- samplers ---------------------------------------------------------------------------------------------------------
 
 
 def test_random_sampler():
@@ -213,7 +213,7 @@ def test_batch_sampler_refuses():
         BatchSampler(range(3), 1, 1)
 
 
-# -- collation ----------------------------------------------------------------------------------------------------------------
+# -- collation --------------------------------------------------------------------------------------------------------
 
 
 def test_collate_numbers_and_arrays():
@@ -242,7 +242,9 @@ def test_collate_structures():
 
 def test_collate_says_which_samples_differ_and_where():
     samples = [{"image": (np.zeros((3, 4)), 0)}, {"image": (np.zeros((3, 4)), 0)}, {"image": (np.zeros((3, 5)), 0)}]
-    message = r"equal shape, but got \(3, 4\) in sample 0 and \(3, 5\) in sample 2 of the batch at key 'image' at position 0"
+    message = (
+        r"equal shape, but got \(3, 4\) in sample 0 and \(3, 5\) in sample 2 of the batch at key 'image' at position 0"
+    )
     with pytest.raises(RuntimeError, match=message):
         default_collate(samples)
     with pytest.raises(RuntimeError, match=r"\(2,\) in sample 0 and \(3,\) in sample 1"):
@@ -263,7 +265,7 @@ def test_convert_shares_memory():
     assert got["a"][0].array is array and got["a"][1:] == ["text", 5]
 
 
-# -- loader: what a batch is --------------------------------------------------------------------------------------------------
+# -- loader: what a batch is ------------------------------------------------------------------------------------------
 
 
 def test_loader_defaults():
@@ -384,7 +386,7 @@ def test_an_empty_dataset():
     assert list(DataLoader(Numbers(0))) == []
 
 
-# -- loader: what it depends on -----------------------------------------------------------------------------------------------
+# -- loader: what it depends on ---------------------------------------------------------------------------------------
 
 
 def test_the_order_depends_on_seed_and_epoch_only():
@@ -461,7 +463,12 @@ def test_a_loader_resumes_from_its_state():
         assert list(a) == list(b) and a == b
 
 
-@given(size=st.integers(1, 20), shuffle=st.booleans(), dataset=st.sampled_from([Drawing, DrawingBatches]), epoch=st.integers(0, 5))
+@given(
+    size=st.integers(1, 20),
+    shuffle=st.booleans(),
+    dataset=st.sampled_from([Drawing, DrawingBatches]),
+    epoch=st.integers(0, 5),
+)
 def test_a_samples_numbers_depend_on_neither_batch_nor_order_nor_who_fetches(size, shuffle, dataset, epoch):
     loader = DataLoader(dataset(20), size, shuffle=shuffle, seed=11)
     loader.set_epoch(epoch)
@@ -505,8 +512,10 @@ def test_between_batches_no_loader_is_at_work():
     next(loader)
     random.manual_seed(0)
     a = draws.uniform(3, 1)
+    order = list(RandomSampler(range(30)))
     random.manual_seed(0)
     assert (a == random.default_generator.numpy.random((3, 1))).all()
+    assert order == random.randperm(30).tolist()
 
 
 def test_indices_that_cannot_be_counted():

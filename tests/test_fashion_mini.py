@@ -65,7 +65,11 @@ def test_a_batch_is_its_samples():
 
 def test_a_loader_transforms_a_batch_as_it_would_each_image():
     augment = transforms.Compose(
-        [transforms.RandomCrop(28, padding=2), transforms.RandomHorizontalFlip(), transforms.Normalize([0.286], [0.353])]
+        [
+            transforms.RandomCrop(28, padding=2),
+            transforms.RandomHorizontalFlip(),
+            transforms.Normalize([0.286], [0.353]),
+        ]
     )
     sizes = []
 

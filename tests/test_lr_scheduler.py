@@ -178,7 +178,7 @@ def test_warm_restarts_takes_fractions_of_epochs():
         scheduler.step(-1)
 
 
-# -- one cycle ----------------------------------------------------------------------------------------------------------
+# -- one cycle ---------------------------------------------------------------------------------------------------------
 
 
 def one_cycle(optimizer: Optimizer, steps: int, **options: Any) -> tuple[list[float], list[float]]:
@@ -256,11 +256,11 @@ def test_one_cycle_resumes():
 def test_one_cycle_ends():
     scheduler = OneCycleLR(make(momentum=0.9), max_lr=[1.0, 0.5], total_steps=3)
     advance(scheduler, 3)
-    with pytest.raises(ValueError, match="Tried to step 4 times. The specified number of total steps is 3"):
+    with pytest.raises(ValueError, match=r"Tried to step 4 times\. The specified number of total steps is 3"):
         scheduler.step()
 
 
-# -- plateau ------------------------------------------------------------------------------------------------------------
+# -- plateau -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_plateau_per_group():
         scheduler.step(1.0)
 
 
-# -- what they share ----------------------------------------------------------------------------------------------------
+# -- what they share ---------------------------------------------------------------------------------------------------
 
 
 def test_a_rate_changed_by_hand_is_respected():

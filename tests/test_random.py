@@ -12,6 +12,7 @@ import pytest
 from minidl import random
 from minidl.random import Generator
 from minidl.tensor import Tensor
+from tests.strict.backend import strict_backend
 
 
 def g(seed: int = 0) -> Generator:
@@ -123,6 +124,22 @@ def test_shapes_and_dtypes():
         assert draw(like, dtype=np.float32).dtype == np.float32
         assert draw(like).tolist() != draw(like).tolist()
     assert random.rand(2, requires_grad=True).requires_grad and not random.rand(2).requires_grad
+
+
+def test_a_draw_of_exactly_zero_picks_nothing_of_probability_zero():
+    class Zero:
+        def random(self, shape, *_):
+            return np.zeros(shape)
+
+    zero = g()
+    zero.numpy = Zero()
+    assert random.bernoulli(Tensor(np.array([0.0, 0.1])), generator=zero).tolist() == [0, 1]
+    assert random.multinomial(Tensor(np.array([0.0, 1.0])), 2, True, generator=zero).tolist() == [1, 1]
+
+
+def test_rand_of_half_precision_has_every_multiple_of_its_step():
+    values = np.unique(random.rand(100_000, dtype=np.float16, generator=g()).array)
+    assert (values == np.arange(2048) / 2048).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -258,3 +275,24 @@ def test_wrong_sizes_and_dtypes_are_refused():
         random.randn()
     with pytest.raises(TypeError, match="rand: .*floating point dtype, got int64"):
         random.rand(2, dtype=np.int64)
+
+
+def test_a_seed_gives_the_same_numbers_on_every_device():
+    p = Tensor(np.array([[0.2, 0.8], [0.5, 0.5]], np.float32))
+    there = Tensor.wrap(strict_backend.from_numpy(p.array))
+    for draw in (
+        lambda p: random.rand(5, generator=g(), device=p.device),
+        lambda p: random.rand_like(p, generator=g()),
+        lambda p: random.randn_like(p, generator=g()),
+        lambda p: random.normal(0.0, p, generator=g()),
+        lambda p: random.normal(p, p, generator=g()),
+        lambda p: random.normal(1.0, 2.0, (3,), generator=g(), device=p.device),
+        lambda p: random.bernoulli(p, generator=g()),
+        lambda p: random.bernoulli(p, 0.5, generator=g()),
+        lambda p: random.randint(9, (4,), generator=g(), device=p.device),
+        lambda p: random.randperm(9, generator=g(), device=p.device),
+        lambda p: random.multinomial(p, 5, True, generator=g()),
+    ):
+        here, elsewhere = draw(p), draw(there)
+        assert elsewhere.backend is strict_backend and elsewhere.dtype == here.dtype
+        assert elsewhere.tolist() == here.tolist()

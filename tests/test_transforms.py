@@ -22,6 +22,7 @@ from minidl.transforms import (
     Transform,
     is_batched,
 )
+from tests.strict.backend import strict_backend
 
 
 def numbered(*shape: int, dtype: object = np.float32) -> np.ndarray:
@@ -60,6 +61,18 @@ def test_a_batch_is_its_images_transformed_one_by_one(transform, indices, epoch)
         as_tensor = transform(Tensor(images))
     assert isinstance(as_tensor, Tensor) and (as_tensor.array == batch).all()
     assert (images == untouched).all()
+
+
+@pytest.mark.parametrize("transform", ALL, ids=repr)
+@pytest.mark.parametrize("shape", [(3, 8, 7), (4, 3, 8, 7)])
+def test_a_device_array_is_transformed_as_on_the_cpu(transform, shape):
+    images = numbered(*shape)
+    random.manual_seed(0)
+    want = transform(images)
+    random.manual_seed(0)
+    got = transform(Tensor.wrap(strict_backend.from_numpy(images)))
+    assert got.backend is strict_backend
+    assert (strict_backend.to_numpy(got.array) == want).all() and got.dtype == want.dtype
 
 
 @pytest.mark.parametrize(("transform", "axis"), [(RandomHorizontalFlip, 2), (RandomVerticalFlip, 1)])
@@ -123,9 +136,9 @@ def test_random_crop_pads_first():
 
 def test_random_crop_of_small_images():
     image = numbered(1, 2, 6)
-    with pytest.raises(ValueError, match=r"crop size \(4, 4\) is larger than the input image size \(2, 6\)"):
+    with pytest.raises(ValueError, match=r"crop size \(4, 4\) is larger than the image size \(2, 6\)"):
         RandomCrop(4)(image)
-    with pytest.raises(ValueError, match=r"larger than the padded input image size \(2, 10\)"):
+    with pytest.raises(ValueError, match=r"larger than the padded image size \(2, 10\)"):
         RandomCrop(4, padding=(2, 0))(image)
     crop = RandomCrop(4, pad_if_needed=True)
     assert crop.make_params(image.shape)["padding"] == (0, 2, 0, 2)
@@ -178,7 +191,10 @@ def test_normalize():
 def test_to_dtype_scales_between_integers_and_floats():
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     floats = ToDtype(np.float32, scale=True)(pixels)
-    assert floats.dtype == np.float32 and (floats == np.arange(256, dtype=np.float32).reshape(1, 16, 16) / np.float32(255)).all()
+    assert (
+        floats.dtype == np.float32
+        and (floats == np.arange(256, dtype=np.float32).reshape(1, 16, 16) / np.float32(255)).all()
+    )
     back = ToDtype(np.uint8, scale=True)(floats)
     assert back.dtype == np.uint8 and (back == pixels).all()
     assert (ToDtype(np.float32)(pixels) == pixels).all()

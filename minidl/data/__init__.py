@@ -1,4 +1,4 @@
-"""Datasets, samplers and the DataLoader, named as in ``torch.utils.data``; ``draws`` has random numbers for transforms."""
+"""Datasets, samplers and the DataLoader, named as in ``torch.utils.data``; random numbers for samples in ``draws``."""
 
 from minidl.data import draws
 from minidl.data.collate import default_collate, default_convert

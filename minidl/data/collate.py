@@ -13,9 +13,9 @@ from minidl.tensor import Tensor
 def default_collate(batch: Sequence[Any]) -> Any:
     """Put samples together to a batch.
 
-    Tensors, NumPy arrays and numbers become a Tensor with a new dimension 0 that runs over the samples (Python floats become
-    float64 and integers int64, arrays keep their dtype). Dicts, named tuples, tuples and lists are collated part by part, where
-    plain tuples and lists become a list. Strings and bytes stay a list.
+    Tensors, NumPy arrays and numbers become a Tensor with a new dimension 0 that runs over the samples (Python floats
+    become float64 and integers int64, arrays keep their dtype). Dicts, named tuples, tuples and lists are collated part
+    by part, where plain tuples and lists become a list. Strings and bytes stay a list.
 
     Raises:
         RuntimeError: if shapes, lengths or dict keys differ between samples; the message names the first two that do.

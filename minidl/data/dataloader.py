@@ -29,25 +29,28 @@ class DataLoader(Generic[T]):
         batch_size: samples to a batch; None hands out single samples, uncollated.
         shuffle: whether to visit the samples in random order.
         sampler: an iterable of indices, instead of ``shuffle``.
-        batch_sampler: an iterable of lists of indices, instead of ``batch_size``, ``shuffle``, ``sampler`` and ``drop_last``.
+        batch_sampler: an iterable of lists of indices, instead of ``batch_size``, ``shuffle``, ``sampler`` and
+            ``drop_last``.
         num_workers: 0. (Worker processes are yet to come.)
         collate_fn: makes a batch of a list of samples (default: ``default_collate``).
-        pin_memory, pin_memory_device, timeout, worker_init_fn, multiprocessing_context, prefetch_factor, persistent_workers,
-            in_order: accepted as in PyTorch; without worker processes they change nothing.
+        pin_memory, pin_memory_device, timeout, worker_init_fn, multiprocessing_context, prefetch_factor,
+            persistent_workers, in_order: accepted as in PyTorch; without worker processes they change nothing.
         drop_last: leave out the last batch if it is shorter.
         generator: where the seed is drawn from if none is given (default: ``minidl.default_generator``). Unlike in
-            PyTorch it is drawn from once, when the first epoch begins, and the order of later epochs follows from that seed.
+            PyTorch it is drawn from once, when the first epoch begins, and the order of later epochs follows from that
+            seed.
         seed: an integer of 64 bits.
 
     Raises:
         ValueError: if arguments exclude each other, or a random order of an empty dataset is asked for.
         NotImplementedError: if ``num_workers`` is not 0.
 
-    A dataset that fetches whole batches (``__getitems__``, see ``Dataset``) is asked for them. If it returns a finished batch
-    (a tuple) and there is a ``collate_fn``, that gets a list of the batch's rows, each a tuple.
+    A dataset that fetches whole batches (``__getitems__``, see ``Dataset``) is asked for them. If it returns a finished
+    batch (a tuple) and there is a ``collate_fn``, that gets a list of the batch's rows, each a tuple.
 
     Example:
-        >>> loader = DataLoader(TensorDataset(minidl.arange(5)), batch_size=2)
+        >>> dataset = minidl.data.TensorDataset(minidl.arange(5))
+        >>> loader = DataLoader(dataset, batch_size=2)
         >>> [x.tolist() for (x,) in loader]
         [[0, 1], [2, 3], [4]]
     """
@@ -81,7 +84,9 @@ class DataLoader(Generic[T]):
         if iterable:
             for name, value in {"shuffle": shuffle or None, "sampler": sampler, "batch_sampler": batch_sampler}.items():
                 if value is not None:
-                    raise ValueError(f"DataLoader with IterableDataset: expected unspecified {name} option, but got {name}={value}")
+                    raise ValueError(
+                        f"DataLoader with IterableDataset: expected unspecified {name} option, but got {name}={value}"
+                    )
         if sampler is not None and shuffle:
             raise ValueError("sampler option is mutually exclusive with shuffle")
         if batch_sampler is not None:
@@ -194,7 +199,7 @@ class DataLoader(Generic[T]):
 
     def _stream(self, seed: int, epoch: int) -> Iterator[Any]:
         """The batches of a dataset without indices; the position in the stream takes their place."""
-        samples: Iterator[Any] = iter(self.dataset)  # type: ignore[call-overload]
+        samples: Iterator[Any] = iter(self.dataset)
         position, more = 0, True
         while more:
             batch: list[Any] = []
@@ -227,7 +232,9 @@ def _check_workers(num_workers: int, timeout: float, prefetch_factor: int | None
     if timeout < 0:
         raise ValueError("timeout option should be non-negative")
     if prefetch_factor is not None:
-        raise ValueError("prefetch_factor option could only be specified in multiprocessing; leave it None with num_workers=0.")
+        raise ValueError(
+            "prefetch_factor option could only be specified in multiprocessing; leave it None with num_workers=0."
+        )
     if persistent_workers:
         raise ValueError("persistent_workers option needs num_workers > 0")
 
@@ -249,6 +256,6 @@ def _check_finished(batch: tuple[Any, ...], n: int, name: str) -> None:
         if not isinstance(part, (Tensor, np.ndarray)) or part.shape[:1] != (n,):
             got = f"shape {part.shape}" if hasattr(part, "shape") else type(part).__name__
             raise ValueError(
-                f"{name}.__getitems__ returned a tuple, which means a finished batch: each part must be a Tensor or array of "
-                f"length {n}, but part {i} is {got}. To return samples, return a list."
+                f"{name}.__getitems__ returned a tuple, which means a finished batch: each part must be a Tensor or "
+                f"array of length {n}, but part {i} is {got}. To return samples, return a list."
             )

@@ -18,12 +18,13 @@ T = TypeVar("T")
 
 
 class Dataset(Generic[T]):
-    """A collection of samples by index. A subclass defines ``__getitem__(index)`` and, for most samplers, ``__len__()``.
+    """A collection of samples by index. A subclass defines ``__getitem__(index)`` and, for most samplers,
+    ``__len__()``.
 
     A dataset that is faster at fetching a whole batch also defines ``__getitems__(indices)``, and returns one of these:
 
-    - a *tuple*: the finished batch. Each part is a Tensor or NumPy array whose dimension 0 runs over ``indices`` in order.
-      The loader does not collate it (NumPy arrays become Tensors that share their memory). This is minidl's own.
+    - a *tuple*: the finished batch. Each part is a Tensor or NumPy array whose dimension 0 runs over ``indices`` in
+      order. The loader does not collate it (NumPy arrays become Tensors that share their memory). This is minidl's own.
     - a *list*: one sample for each index, which the loader collates. This is PyTorch's form.
     - ``NotImplemented``: the loader asks for the samples one by one.
 
@@ -61,7 +62,7 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
     def __init__(self, *tensors: Tensor) -> None:
         if not tensors or len({t.shape[:1] for t in tensors}) != 1 or not tensors[0].shape:
             raise ValueError(
-                f"TensorDataset: expected Tensors of equal length in dimension 0, got shapes {[t.shape for t in tensors]}"
+                f"TensorDataset: expected Tensors of equal length (dimension 0), got {[t.shape for t in tensors]}"
             )
         self.tensors = tensors
 
@@ -162,4 +163,7 @@ def random_split(
             raise ValueError(f"random_split: sum of input lengths, {total}, does not equal the dataset's length, {n}")
         counts = [int(length) for length in lengths]
     order = random.randperm(n, generator=generator).tolist()
-    return [Subset(dataset, order[end - count : end]) for end, count in zip(itertools.accumulate(counts), counts, strict=True)]
+    return [
+        Subset(dataset, order[end - count : end])
+        for end, count in zip(itertools.accumulate(counts), counts, strict=True)
+    ]

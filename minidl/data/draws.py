@@ -1,10 +1,11 @@
 """Random numbers that belong to a sample: keyed by (seed, epoch, sample index) and by nothing else.
 
-A random transform draws its numbers here. While a ``DataLoader`` fetches a batch, it states which samples it fetches, and
-the numbers are computed from that statement with a counter-based generator: number k of draw s for sample i in epoch e is a
-fixed function of (seed, e, i, s, k). So a sample is augmented in the same way whatever batch it lands in, whoever fetches
-it, and after a resume. Outside a loader there is no key, and the numbers come from ``minidl.default_generator``. (A dataset
-that transforms in threads of its own has to run them in ``contextvars.copy_context()``; they know of no loader otherwise.)
+A random transform draws its numbers here. While a ``DataLoader`` fetches a batch, it states which samples it fetches,
+and the numbers are computed from that statement with a counter-based generator: number k of draw s for sample i in
+epoch e is a fixed function of (seed, e, i, s, k). So a sample is augmented in the same way whatever batch it lands in,
+whoever fetches it, and after a resume. Outside a loader there is no key, and the numbers come from
+``minidl.default_generator``. (A dataset that transforms in threads of its own has to run them in
+``contextvars.copy_context()``; they know of no loader otherwise.)
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def philox4x32(counter: np.ndarray, key: np.ndarray) -> np.ndarray:
     Returns:
         Array of shape (4, n), dtype uint64, values below 2**32.
 
-    Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011, section 3.3. Words 0 and 2
-    of the counter go through a round together, as do words 1 and 3, so that a round is five array operations.
+    Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011, section 3.3. Words 0
+    and 2 of the counter go through a round together, as do words 1 and 3, so that a round is five array operations.
     """
     counter = np.asarray(counter, dtype=np.uint64)
     even, odd = counter[0::2], counter[1::2]
@@ -114,24 +115,26 @@ def fetching(
 def uniform(rows: int, count: int) -> np.ndarray:
     """Return ``count`` numbers from [0, 1) for each of ``rows`` samples: what a random transform calls.
 
-    Within a loader the rows are the samples being fetched, in their order, and each call uses the next stream: the first
-    random transform of a pipeline draws from stream 0, the second from stream 1. For this to be the same for one image and for a
-    batch, a transform calls once for each image or batch and draws as many numbers whatever they turn out to be.
+    Within a loader the rows are the samples being fetched, in their order, and each call uses the next stream: the
+    first random transform of a pipeline draws from stream 0, the second from stream 1. For this to be the same for one
+    image and for a batch, a transform calls once for each image or batch and draws as many numbers whatever they turn
+    out to be.
 
     Returns:
         Array of shape (rows, count), dtype float64.
 
     Raises:
-        RuntimeError: if a loader is fetching another number of samples, or its sampler gives indices that are no integers.
+        RuntimeError: if a loader is fetching another number of samples, or its sampler gives indices that are no
+            integers.
     """
     fetch = _current.get()
     if fetch is None:
         return random.default_generator.numpy.random((rows, count))
     if rows != len(fetch.indices):
         raise RuntimeError(
-            f"a transform drew numbers for {rows} image(s) while the DataLoader fetches {len(fetch.indices)} sample(s) at once, "
-            "so it is unknown which sample each image belongs to. Let the dataset's __getitems__ transform the whole batch, "
-            "or return NotImplemented there, so that the loader fetches one sample at a time."
+            f"a transform drew numbers for {rows} image(s) while the DataLoader fetches {len(fetch.indices)} sample(s) "
+            "at once, so it is unknown which sample each image belongs to. Let the dataset's __getitems__ transform "
+            "the whole batch, or return NotImplemented there, so that the loader fetches one sample at a time."
         )
     indices = np.asarray(fetch.indices)
     if indices.dtype.kind not in "iu":

@@ -47,7 +47,7 @@ def _check_replacement(replacement: Any) -> None:
 
 
 class Sampler(Generic[T_co]):
-    """An order of samples. A subclass defines ``__iter__()``, which gives indices (or lists of them), and ``__len__()``."""
+    """An order of samples. A subclass defines ``__len__()``, and ``__iter__()``, to give indices or lists of them."""
 
     def __iter__(self) -> Iterator[T_co]:
         raise NotImplementedError(f"{type(self).__name__} must define __iter__()")

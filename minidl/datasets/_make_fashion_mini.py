@@ -54,7 +54,12 @@ def main() -> None:
         arrays[f"{name}_images"] = read_idx(arguments.folder, f"{part}-images-idx3-ubyte")[chosen]
         arrays[f"{name}_labels"] = labels[chosen]
     np.savez_compressed(arguments.out, **arrays)
-    print(arguments.out, arguments.out.stat().st_size, "bytes, sha256", hashlib.sha256(arguments.out.read_bytes()).hexdigest())
+    print(
+        arguments.out,
+        arguments.out.stat().st_size,
+        "bytes, sha256",
+        hashlib.sha256(arguments.out.read_bytes()).hexdigest(),
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""FashionMini: 7,000 images of Fashion-MNIST that come with the package, so that a first network trains without a download."""
+"""FashionMini: 7,000 images of Fashion-MNIST that come with the package, so that nothing need be downloaded."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from minidl.transforms import is_batched
 
 
 class FashionMini(Dataset[tuple[Any, Any]]):
-    """A tenth of Fashion-MNIST: 6,000 training or 1,000 test images of clothing, 28x28 grey, equally many of 10 classes.
+    """A tenth of Fashion-MNIST: 6,000 training or 1,000 test images of clothing, 28x28 grey, equally many of 10
+    classes.
 
-    A sample is ``(image, label)``: a float32 Tensor of shape (1, 28, 28) with values from 0 to 1, and an int. (No ``ToDtype``
-    is needed, and one with ``scale=True`` does no harm.)
+    A sample is ``(image, label)``: a float32 Tensor of shape (1, 28, 28) with values from 0 to 1, and an int. (No
+    ``ToDtype`` is needed, and one with ``scale=True`` does no harm.)
 
     Args:
         train: the training images (from Fashion-MNIST's training part) or the test images (from its test part).
@@ -30,10 +31,12 @@ class FashionMini(Dataset[tuple[Any, Any]]):
         targets: all labels, an int64 Tensor.
         classes: the names of labels 0 to 9.
 
-    Accuracies on FashionMini are not comparable with those published for Fashion-MNIST, which has 60,000 training images.
+    Accuracies on FashionMini are not comparable with those published for Fashion-MNIST, which has 60,000 training
+    images.
 
-    Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms",
-    arXiv:1708.07747. Copyright 2017 Zalando SE, MIT License; its text is in ``fashion_mini.LICENSE.txt`` beside this file.
+    Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
+    algorithms", arXiv:1708.07747. Copyright 2017 Zalando SE, MIT License; its text is in ``fashion_mini.LICENSE.txt``
+    beside this file.
 
     Example:
         >>> image, label = FashionMini(train=False)[0]

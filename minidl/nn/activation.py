@@ -1,4 +1,8 @@
-"""Activation functions as layers. All of them act element by element, except softmax; shapes: (*) to the same."""
+"""Activation functions as layers. All of them act element by element, except softmax; shapes: (*) to the same.
+
+``inplace`` is taken, shown and passed on, for the sake of models written for PyTorch. The functions do not use it at
+present: they return a new Tensor and leave their input alone.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from minidl.tensor import Tensor
 
 
 class _Activation(Module):
-    """An activation that may overwrite its input (``inplace=True``) to save memory."""
+    """An activation that PyTorch can do in place."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()

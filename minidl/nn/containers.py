@@ -207,7 +207,7 @@ class ParameterList(Module):
             self.extend(values)
 
     def __getitem__(self, index: int) -> Parameter:
-        return getattr(self, self._key(index))  # type: ignore[no-any-return]
+        return getattr(self, self._key(index))
 
     def __setitem__(self, index: int, value: Any) -> None:
         setattr(self, self._key(index), value if isinstance(value, Parameter) else Parameter(value))

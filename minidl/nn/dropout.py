@@ -1,4 +1,7 @@
-"""Dropout layers. All of them do nothing in evaluation mode."""
+"""Dropout layers. All of them do nothing in evaluation mode.
+
+``inplace`` is taken, shown and passed on, as in `minidl.nn.activation`; the functions return a new Tensor all the same.
+"""
 
 from __future__ import annotations
 

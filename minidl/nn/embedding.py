@@ -67,7 +67,8 @@ class Embedding(Module):
         """A layer around a given table (rows, D), whose memory it shares; ``freeze=True``: not trained."""
         if embeddings.ndim != 2:
             raise ValueError(f"Embeddings parameter is expected to be 2-dimensional, got shape {embeddings.shape}")
-        return cls(*embeddings.shape, padding_idx, _weight=Parameter(embeddings, requires_grad=not freeze))
+        rows, columns = embeddings.shape
+        return cls(rows, columns, padding_idx, _weight=Parameter(embeddings, requires_grad=not freeze))
 
     def forward(self, input: Tensor) -> Tensor:
         return F.embedding(input, self.weight, self.padding_idx)

@@ -18,8 +18,9 @@ from minidl.autograd.hooks import RemovableHandle
 from minidl.autograd.node import count
 from minidl.nn import state_dict as _state
 from minidl.nn.hooks import GradientTap
-from minidl.nn.moving import device_and_dtype, move
+from minidl.nn.moving import move
 from minidl.nn.parameter import Parameter
+from minidl.ops.methods import parse_to
 from minidl.tensor import Tensor
 
 M = TypeVar("M", bound="Module")
@@ -168,17 +169,16 @@ class Module:
             self._forget(name, "modules", keep="_modules")
             self.add_module(name, value)
         else:
-            for kind, allowed, registry in (
-                ("parameter", Parameter, "_parameters"),
-                ("child module", Module, "_modules"),
-                ("buffer", Tensor, "_buffers"),
+            for kind, allowed, label, registry in (
+                ("parameter", Parameter, "minidl.nn.Parameter", "_parameters"),
+                ("child module", Module, "minidl.nn.Module", "_modules"),
+                ("buffer", Tensor, "minidl.Tensor", "_buffers"),
             ):
                 members = self.__dict__.get(registry, ())
                 if name in members:
                     if value is not None and not isinstance(value, allowed):
                         raise TypeError(
-                            f"cannot assign '{type(value).__name__}' as {kind} '{name}' "
-                            f"({allowed.__name__} or None expected)"
+                            f"cannot assign '{type(value).__name__}' as {kind} '{name}' ({label} or None expected)"
                         )
                     members[name] = value
                     return
@@ -196,9 +196,10 @@ class Module:
 
     def __getattr__(self, name: str) -> Any:
         # Python comes here only when the ordinary look-up has failed.
+        own = self.__dict__
         for registry in ("_parameters", "_buffers", "_modules"):
-            members = self.__dict__.get(registry, ())
-            if name in members:
+            members = own.get(registry)
+            if members and name in members:
                 return members[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
@@ -383,13 +384,13 @@ class Module:
             elif param.grad is not None:
                 param.grad = param.grad.detach().zero_()
 
-    def to(self: M, *args: Any, **kwargs: Any) -> M:
+    def to(self: M, *args: Any, device: Any = None, dtype: Any = None) -> M:
         """``to(device)``, ``to(dtype)``, ``to(device, dtype)`` or ``to(tensor)``: move and convert, in place.
 
         Parameters stay the same objects, so an optimizer that holds them goes on working. A dtype applies to
         floating-point parameters and buffers only; integer ones (batch norm's counter) keep theirs.
         """
-        move(self, *device_and_dtype(*args, **kwargs))
+        move(self, *parse_to(args, device, dtype))
         return self
 
     def cpu(self: M) -> M:

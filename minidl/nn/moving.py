@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.backend import device as Device
 from minidl.dtypes import is_floating
 from minidl.tensor import Tensor
 
@@ -33,20 +32,3 @@ def move(module: Module, device: Any, dtype: np.dtype | None) -> None:
         for name, buffer in part._buffers.items():
             if buffer is not None:
                 part._buffers[name] = convert(buffer)
-
-
-def device_and_dtype(*args: Any, **kwargs: Any) -> tuple[Any, np.dtype | None]:
-    """Sort the arguments of ``Module.to`` into a device and a dtype, either of which may be None."""
-    device, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
-    if kwargs:
-        raise TypeError(f"to() got an unexpected keyword argument '{next(iter(kwargs))}'")
-    for arg in args:
-        if isinstance(arg, Tensor):
-            device, dtype = arg.device, arg.dtype
-        elif isinstance(arg, (np.dtype, type)):
-            dtype = arg
-        elif isinstance(arg, (str, Device)):
-            device = arg
-        elif arg is not None:
-            raise TypeError(f"to() takes a device, a dtype or a Tensor, got {type(arg).__name__}")
-    return device, None if dtype is None else np.dtype(dtype)

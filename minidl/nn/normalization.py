@@ -10,6 +10,7 @@ from minidl.nn import functional as F
 from minidl.nn import init
 from minidl.nn.module import Module
 from minidl.nn.parameter import Parameter
+from minidl.ops.base import at_place
 from minidl.tensor import Tensor
 
 
@@ -116,7 +117,7 @@ class BatchNorm1d(_BatchNorm):
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim not in (2, 3):
-            raise ValueError(f"expected 2D or 3D input (got {input.ndim}D input)")
+            raise ValueError(f"expected 2D or 3D input (got {input.ndim}D input){at_place()}")
 
 
 class BatchNorm2d(_BatchNorm):
@@ -144,7 +145,7 @@ class BatchNorm2d(_BatchNorm):
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim != 4:
-            raise ValueError(f"expected 4D input (got {input.ndim}D input)")
+            raise ValueError(f"expected 4D input (got {input.ndim}D input){at_place()}")
 
 
 class LayerNorm(_AffineNorm):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import minidl
+from minidl.backend import backend_of
 from minidl.tensor import Tensor
 
 Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
@@ -17,15 +18,15 @@ class Optimizer:
     """Moves parameters along their gradients. Subclasses define ``_update``, the rule for one parameter.
 
     Args:
-        params: the parameters: an iterable of Tensors, of (name, Tensor) pairs such as ``named_parameters()``, or of dicts
-            (groups), each with ``"params"`` and any options that differ from ``defaults``.
+        params: the parameters: an iterable of Tensors, of (name, Tensor) pairs such as ``named_parameters()``, or of
+            dicts (groups), each with ``"params"`` and any options that differ from ``defaults``.
         defaults: the value of every option of which a group says nothing.
 
     Attributes:
-        param_groups: a list of dicts, each with the list ``"params"`` and one entry per option. The options may be changed
-            between steps; that is what learning rate schedulers do.
-        state: for each parameter the dict of what the rule remembers (``momentum_buffer``, ``exp_avg``, …) as Tensors of
-            the parameter's shape, dtype and device. A parameter that never had a gradient has no entry.
+        param_groups: a list of dicts, each with the list ``"params"`` and one entry per option. The options may be
+            changed between steps; that is what learning rate schedulers do.
+        state: for each parameter the dict of what the rule remembers (``momentum_buffer``, ``exp_avg``, …) as Tensors
+            of the parameter's shape, dtype and device. A parameter that never had a gradient has no entry.
 
     Raises:
         TypeError: if ``params`` is a single Tensor or a set, or holds something that is not a Tensor.
@@ -66,14 +67,14 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} defines no _update")
 
     def _buffer(self, param: Tensor, name: str, fill: float = 0.0) -> Any:
-        """Return the raw array of ``state[param][name]``; the first time, a new one like ``param`` filled with ``fill``."""
+        """Return the raw array of ``state[param][name]``; the first time, one like ``param``, filled with ``fill``."""
         state = self.state[param]
         if state.get(name) is None:
-            state[name] = minidl.full_like(param, fill)
+            state[name] = Tensor.wrap(backend_of(param.array).full_like(param.array, fill))  # in its memory layout too
         return state[name].array
 
     def _count_step(self, param: Tensor) -> float:
-        """Add one to ``state[param]["step"]`` and return it. Like PyTorch's it is a 0-d float32 Tensor, always on the CPU."""
+        """Add one to ``state[param]["step"]`` and return it. As in PyTorch it is a 0-d float32 Tensor on the CPU."""
         state = self.state[param]
         if "step" not in state:
             state["step"] = minidl.tensor(0.0, dtype=minidl.float32)
@@ -106,8 +107,8 @@ class Optimizer:
         """Forget the gradients of all parameters.
 
         Args:
-            set_to_none: drop each gradient, so that a parameter that gets none is left alone by ``step``. If False, fill it
-                with zeros: then momentum and weight decay still move the parameter.
+            set_to_none: drop each gradient, so that a parameter that gets none is left alone by ``step``. If False,
+                fill it with zeros: then momentum and weight decay still move the parameter.
         """
         for group in self.param_groups:
             for p in group["params"]:
@@ -157,8 +158,8 @@ class Optimizer:
         """Return the state and the options in PyTorch's layout.
 
         Returns:
-            ``{"state": {0: {"exp_avg": …}, …}, "param_groups": [{"lr": …, "params": [0, 1]}, …]}``: parameters are numbered
-            through all groups. The Tensors are those of the optimizer, not copies: the next step changes them.
+            ``{"state": {0: {"exp_avg": …}, …}, "param_groups": [{"lr": …, "params": [0, 1]}, …]}``: parameters are
+            numbered through all groups. The Tensors are those of the optimizer, not copies: the next step changes them.
         """
         number: dict[Tensor, int] = {}
         groups = []
@@ -171,8 +172,8 @@ class Optimizer:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over (a copy of) the state and the options of another optimizer; ``state_dict`` stays as it is.
 
-        Parameters are matched by their place, so the groups must be built in the same order. The learning rate is one of
-        the options: load after making a scheduler, which sets it.
+        Parameters are matched by their place, so the groups must be built in the same order. The learning rate is one
+        of the options: load after making a scheduler, which sets it.
 
         Raises:
             ValueError: if the number or the sizes of the groups differ, or a state does not have its parameter's shape.
@@ -216,7 +217,9 @@ class Optimizer:
                 f"loaded state dict: {key} of parameter {number} has shape {tuple(value.shape)}, "
                 f"the parameter has shape {tuple(param.shape)}"
             )
-        return value.to(param.device).to(param.dtype).clone()
+        array = backend_of(param.array).empty_like(param.array)
+        array[...] = value.to(param.device).array
+        return Tensor.wrap(array)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

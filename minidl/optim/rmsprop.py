@@ -24,8 +24,8 @@ class RMSprop(Optimizer):
         eps: keeps the denominator above 0.
         weight_decay: factor of the L2 penalty ``weight_decay / 2 · p²``, at least 0.
         momentum: if above 0, ``buf ← momentum · buf + g / (√v + eps)`` and ``p ← p − lr · buf``.
-        centered: divide by the root of the estimated variance, ``v − mean(g)²`` (Graves 2013, "Generating Sequences With
-            Recurrent Neural Networks", equations 38 to 41).
+        centered: divide by the root of the estimated variance, ``v − mean(g)²`` (Graves 2013, "Generating Sequences
+            With Recurrent Neural Networks", equations 38 to 41).
         maximize: climb instead of descending.
 
     Raises:

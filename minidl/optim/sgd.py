@@ -20,8 +20,9 @@ class SGD(Optimizer):
     This is PyTorch's form (its documentation, ``torch.optim.SGD``). Two things are easily missed:
 
     - The first buffer is ``g`` itself: the first step is not dampened.
-    - ``dampening=momentum`` gives the averaged form ``v ← m·v + (1 − m)·(−lr·g)``, ``p ← p + v``, with ``v = −lr · buf`` and a
-      constant ``lr``. It holds from the second step on; the first moves by ``v = −lr·g``, not by ``(1 − m)·(−lr·g)``.
+    - ``dampening=momentum`` gives the averaged form ``v ← m·v + (1 − m)·(−lr·g)``, ``p ← p + v``, with
+      ``v = −lr · buf`` and a constant ``lr``. It holds from the second step on; the first moves by ``v = −lr·g``, not
+      by ``(1 − m)·(−lr·g)``.
 
     Args:
         params: the parameters or groups, as in :class:`Optimizer`.
@@ -29,8 +30,8 @@ class SGD(Optimizer):
         momentum: the share of the buffer that is kept, at least 0. With 0 there is no buffer.
         dampening: the share of the gradient that is held back from the buffer.
         weight_decay: factor of the L2 penalty ``weight_decay / 2 · p²``, at least 0.
-        nesterov: look ahead along the buffer (Sutskever et al. 2013, "On the importance of initialization and momentum in
-            deep learning", section 2, in PyTorch's variant). Needs ``momentum > 0`` and ``dampening=0``.
+        nesterov: look ahead along the buffer (Sutskever et al. 2013, "On the importance of initialization and momentum
+            in deep learning", section 2, in PyTorch's variant). Needs ``momentum > 0`` and ``dampening=0``.
         maximize: climb instead of descending.
 
     Raises:

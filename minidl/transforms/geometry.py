@@ -148,7 +148,7 @@ class RandomCrop(Transform):
         if height < h or width < w:
             padded = "" if self.padding is None else "padded "
             raise ValueError(
-                f"RandomCrop: required crop size {self.size} is larger than the {padded}input image size {(height, width)}"
+                f"RandomCrop: required crop size {self.size} is larger than the {padded}image size {(height, width)}"
             )
         u = draws.uniform(_images(shape), 2)
         corner = (u * (height - h + 1, width - w + 1)).astype(np.int64)
@@ -160,7 +160,9 @@ class RandomCrop(Transform):
         if array.ndim == 3:
             top, left = int(params["top"][0]), int(params["left"][0])
             return array[:, top : top + h, left : left + w]
-        windows = xp.lib.stride_tricks.sliding_window_view(array, (h, w), axis=(2, 3))  # (N, C, tops, lefts, h, w), no copy
+        windows = xp.lib.stride_tricks.sliding_window_view(
+            array, (h, w), axis=(2, 3)
+        )  # (N, C, tops, lefts, h, w), no copy
         top, left = xp.from_numpy(params["top"]), xp.from_numpy(params["left"])
         return windows[xp.arange(len(array)), :, top, left]
 

@@ -12,24 +12,25 @@ from minidl.tensor import Tensor
 class Transform:
     """Base class of transforms, for one image and for a batch of images at once.
 
-    Calling a transform with an array of shape (C, H, W) or (N, C, H, W), a Tensor or a NumPy array, returns the same kind.
-    The input is never written to; the output may share memory with it. Each image of a batch gets random parameters of
-    its own, the same ones that it would get alone (see ``minidl.data.draws``).
+    Calling a transform with an array of shape (C, H, W) or (N, C, H, W), a Tensor or a NumPy array, returns the same
+    kind. The input is never written to; the output may share memory with it. Each image of a batch gets random
+    parameters of its own, the same ones that it would get alone (see ``minidl.data.draws``).
 
-    A subclass defines ``transform``, and ``make_params`` if it needs to draw or to work something out first. It draws with
-    ``minidl.data.draws.uniform``. Calling the two by hand applies the same parameters to several arrays, such as an image
-    and its mask:
+    A subclass defines ``transform``, and ``make_params`` if it needs to draw or to work something out first. It draws
+    with ``minidl.data.draws.uniform``. Calling the two by hand applies the same parameters to several arrays, such as
+    an image and its mask:
 
-        >>> flip = RandomHorizontalFlip()
-        >>> params = flip.make_params((1, 28, 28))
+        >>> image, mask = minidl.rand(3, 28, 28), minidl.zeros(1, 28, 28)
+        >>> flip = minidl.transforms.RandomHorizontalFlip()
+        >>> params = flip.make_params(image.shape)
         >>> image, mask = flip.transform(image, params), flip.transform(mask, params)
     """
 
     batched = True  # takes (N, C, H, W); a plain function that a dataset is given may know single images only
 
     def make_params(self, shape: tuple[int, ...]) -> dict[str, Any]:
-        """Return the parameters for images of this shape, (C, H, W) or (N, C, H, W). What is random about a sample is a NumPy
-        array of shape (N,), or (1,) for one image."""
+        """Return the parameters for images of this shape, (C, H, W) or (N, C, H, W). What is random about a sample is a
+        NumPy array of shape (N,), or (1,) for one image."""
         return {}
 
     def transform(self, image: Any, params: dict[str, Any]) -> Any:
@@ -75,6 +76,7 @@ class Compose:
         ValueError: if it is empty.
 
     Example:
+        >>> from minidl.transforms import Normalize, RandomCrop, RandomHorizontalFlip
         >>> augment = Compose([RandomCrop(28, padding=2), RandomHorizontalFlip(), Normalize([0.286], [0.353])])
         >>> augment(minidl.zeros(64, 1, 28, 28)).shape
         (64, 1, 28, 28)
@@ -102,6 +104,6 @@ class Compose:
 
 
 def is_batched(transform: Callable[[Any], Any] | None) -> bool:
-    """Whether a transform may be given a whole batch (N, C, H, W). A function is taken to know single images only, unless it
-    has an attribute ``batched`` that is true."""
+    """Whether a transform may be given a whole batch (N, C, H, W). A function is taken to know single images only,
+    unless it has an attribute ``batched`` that is true."""
     return transform is None or bool(getattr(transform, "batched", False))

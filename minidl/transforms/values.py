@@ -16,8 +16,8 @@ class ToDtype(Transform):
 
     Args:
         dtype: the wanted dtype, such as ``minidl.float32``.
-        scale: whether values keep their meaning: 0 to 255 (or the largest value of another integer dtype) corresponds to
-            0 to 1 in floating point. Between floating point dtypes nothing is scaled.
+        scale: whether values keep their meaning: 0 to 255 (or the largest value of another integer dtype) corresponds
+            to 0 to 1 in floating point. Between floating point dtypes nothing is scaled.
 
     Raises:
         NotImplementedError: when called with ``scale=True`` to convert between two integer dtypes.
@@ -38,7 +38,9 @@ class ToDtype(Transform):
         if not self.scale or not (from_integer or to_integer):
             return array.astype(self.dtype)
         if from_integer and to_integer:
-            raise NotImplementedError(f"ToDtype: scale=True from {array.dtype} to {self.dtype} (both integers) is not supported")
+            raise NotImplementedError(
+                f"ToDtype: scale=True from {array.dtype} to {self.dtype} (both integers) is not supported"
+            )
         if from_integer:
             out = array.astype(self.dtype)
             out /= self.dtype.type(np.iinfo(array.dtype).max)
@@ -57,7 +59,8 @@ class Normalize(Transform):
         mean, std: one number for each channel, in the units of the image.
 
     Raises:
-        ValueError: if a standard deviation is zero or the lengths differ; or, when called, if the number of channels does.
+        ValueError: if a standard deviation is zero or the lengths differ; or, when called, if the number of channels
+            does.
         TypeError: when called with images of an integer dtype (convert them with ``ToDtype`` first).
     """
 
@@ -70,9 +73,13 @@ class Normalize(Transform):
 
     def apply(self, xp: Backend, array: Any, params: dict[str, Any]) -> Any:
         if array.dtype.kind != "f":
-            raise TypeError(f"Normalize: expected images of a floating point dtype, got {array.dtype}; apply ToDtype first")
+            raise TypeError(
+                f"Normalize: expected images of a floating point dtype, got {array.dtype}; apply ToDtype first"
+            )
         if len(self.mean) not in (1, array.shape[-3]):
-            raise ValueError(f"Normalize: {len(self.mean)} means for images of {array.shape[-3]} channels, shape {array.shape}")
+            raise ValueError(
+                f"Normalize: {len(self.mean)} means for images of {array.shape[-3]} channels, shape {array.shape}"
+            )
         mean, std = (xp.from_numpy(np.array(v, dtype=array.dtype).reshape(-1, 1, 1)) for v in (self.mean, self.std))
         out = array - mean
         out /= std

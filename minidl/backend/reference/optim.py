@@ -15,7 +15,7 @@ class OptimKernels:
     xp: Any
 
     def _step_gradient(self, param: Any, grad: Any, weight_decay: float, maximize: bool) -> Any:
-        """``±grad + weight_decay · param``: the gradient of the objective with its L2 penalty. May be ``grad`` itself."""
+        """``±grad + weight_decay · param``: the gradient with that of the L2 penalty. May be ``grad`` itself."""
         if weight_decay == 0:
             return -grad if maximize else grad
         total = self.xp.multiply(param, weight_decay, out=self.xp.empty_like(param))
@@ -40,8 +40,8 @@ class OptimKernels:
     ) -> None:
         """``buf ← momentum · buf + (1 − dampening) · g``, then ``param ← param − lr · buf``.
 
-        With ``nesterov`` the step goes along ``g + momentum · buf`` instead; without momentum along ``g``, and ``buf`` may
-        be None.
+        With ``nesterov`` the step goes along ``g + momentum · buf`` instead; without momentum along ``g``, and ``buf``
+        may be None.
         """
         xp = self.xp
         g = self._step_gradient(param, grad, weight_decay, maximize)
@@ -76,9 +76,9 @@ class OptimKernels:
     ) -> None:
         """``m ← β₁m + (1−β₁)g``, ``v ← β₂v + (1−β₂)g²``, ``param ← param − lr · m̂ / (√v̂ + eps)``.
 
-        ``m̂ = m / (1−β₁ᵗ)`` and ``v̂ = v / (1−β₂ᵗ)``, where ``t = step`` counts from 1. With ``max_exp_avg_sq`` (AMSGrad) the
-        largest ``v`` so far stands for ``v`` in the last formula. ``decoupled_weight_decay`` (AdamW) shrinks ``param``
-        itself instead of adding the penalty to ``g``.
+        ``m̂ = m / (1−β₁ᵗ)`` and ``v̂ = v / (1−β₂ᵗ)``, where ``t = step`` counts from 1. With ``max_exp_avg_sq``
+        (AMSGrad) the largest ``v`` so far stands for ``v`` in the last formula. ``decoupled_weight_decay`` (AdamW)
+        shrinks ``param`` itself instead of adding the penalty to ``g``.
         """
         xp = self.xp
         if decoupled_weight_decay:
@@ -123,8 +123,8 @@ class OptimKernels:
     ) -> None:
         """``v ← αv + (1−α)g²``, ``param ← param − lr · g / (√v + eps)``.
 
-        With ``grad_avg`` (the centered form) the mean gradient is tracked too, and ``v − mean²`` stands for ``v`` under the
-        root. With momentum, ``buf ← momentum · buf + g / (√v + eps)`` and the step goes along ``buf``.
+        With ``grad_avg`` (the centered form) the mean gradient is tracked too, and ``v − mean²`` stands for ``v`` under
+        the root. With momentum, ``buf ← momentum · buf + g / (√v + eps)`` and the step goes along ``buf``.
         """
         xp = self.xp
         g = self._step_gradient(param, grad, weight_decay, maximize)

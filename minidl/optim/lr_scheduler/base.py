@@ -11,16 +11,16 @@ from minidl.optim.optimizer import Optimizer
 class LRScheduler:
     """Sets the learning rate of each parameter group. Subclasses define ``get_lr``, the rates for ``last_epoch``.
 
-    Making a scheduler sets the rates for epoch 0; each ``step()``, called after ``optimizer.step()``, sets those for the next
-    one. Whether an "epoch" is an epoch or a batch is up to the caller.
+    Making a scheduler sets the rates for epoch 0; each ``step()``, called after ``optimizer.step()``, sets those for
+    the next one. Whether an "epoch" is an epoch or a batch is up to the caller.
 
     Most schedules are written as in PyTorch: the next rate from the present one (``group["lr"]``), not from the epoch
     alone. That lets several schedulers multiply (``ChainedScheduler``) and respects a rate that was changed by hand.
 
     Args:
         optimizer: the optimizer whose ``param_groups`` are changed.
-        last_epoch: the last epoch that is over; -1 to begin. Otherwise each group needs an ``"initial_lr"``, as the groups
-            of an optimizer have once a scheduler was made for it.
+        last_epoch: the last epoch that is over; -1 to begin. Otherwise each group needs an ``"initial_lr"``, as the
+            groups of an optimizer have once a scheduler was made for it.
 
     Attributes:
         base_lrs: the rate of each group at the beginning.
@@ -63,7 +63,7 @@ class LRScheduler:
         self._begin(self.base_lrs)
 
     def get_lr(self) -> list[float]:
-        """Compute the rate of each group for ``last_epoch``. Called by ``step``; to see the rates use ``get_last_lr``."""
+        """Compute the rate of each group for ``last_epoch``, for ``step``. To see the rates use ``get_last_lr``."""
         raise NotImplementedError(f"{type(self).__name__} defines no get_lr")
 
     def get_last_lr(self) -> list[float]:
@@ -74,8 +74,8 @@ class LRScheduler:
         """Go on to the next epoch and set its rates."""
         if self._step_count == 1 and not self.optimizer._has_stepped and type(self.optimizer).step is Optimizer.step:
             warnings.warn(
-                "Detected call of `lr_scheduler.step()` before `optimizer.step()`: the first learning rate of the schedule "
-                "is never used. Call `optimizer.step()` first.",
+                "Detected call of `lr_scheduler.step()` before `optimizer.step()`: the first learning rate of the "
+                "schedule is never used. Call `optimizer.step()` first.",
                 UserWarning,
                 stacklevel=2,
             )

@@ -19,7 +19,8 @@ class _ComposedLR(LRScheduler):
         for i, scheduler in enumerate(schedulers):
             if isinstance(scheduler, ReduceLROnPlateau):
                 raise ValueError(
-                    f"{name} does not support `ReduceLROnPlateau`, whose `step` needs the metric, but got one at index {i}"
+                    f"{name} does not support `ReduceLROnPlateau`, whose `step` needs the metric, "
+                    f"but got one at index {i}"
                 )
             if scheduler.optimizer is not optimizer:
                 raise ValueError(
@@ -72,9 +73,9 @@ class SequentialLR(_ComposedLR):
             raise ValueError("SequentialLR expects at least one scheduler, but got no scheduler.")
         if len(milestones) != len(schedulers) - 1:
             raise ValueError(
-                "Sequential Schedulers expects number of schedulers provided to be one more than the number of milestone "
-                f"points, but got number of schedulers {len(schedulers)} and the number of milestones to be equal to "
-                f"{len(milestones)}"
+                "Sequential Schedulers expects number of schedulers provided to be one more than the number of "
+                f"milestone points, but got number of schedulers {len(schedulers)} and the number of milestones to be "
+                f"equal to {len(milestones)}"
             )
         super().__init__(schedulers, optimizer)
         self._milestones = list(milestones)

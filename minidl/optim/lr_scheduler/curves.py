@@ -80,8 +80,8 @@ class PolynomialLR(LRScheduler):
 class CosineAnnealingLR(LRScheduler):
     """Half a cosine from the initial rate down to ``eta_min`` in ``T_max`` epochs, then up again, and so on.
 
-    ``eta_min + (initial − eta_min) · (1 + cos(π · epoch / T_max)) / 2``: equation 5 of Loshchilov and Hutter 2017, "SGDR:
-    Stochastic Gradient Descent with Warm Restarts", without the restarts.
+    ``eta_min + (initial − eta_min) · (1 + cos(π · epoch / T_max)) / 2``: equation 5 of Loshchilov and Hutter 2017,
+    "SGDR: Stochastic Gradient Descent with Warm Restarts", without the restarts.
 
     Args:
         optimizer: the optimizer.

@@ -10,10 +10,10 @@ from minidl.optim.optimizer import Optimizer
 
 
 class OneCycleLR(LRScheduler):
-    """Up to ``max_lr`` and then down to almost nothing, with the momentum going the other way. Stepped after every batch.
+    """Up to ``max_lr``, then down to almost nothing, and the momentum the other way. Stepped after every batch.
 
-    Smith and Topin 2019, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates"; by default
-    in fastai's two phases, as in PyTorch.
+    Smith and Topin 2019, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates"; by
+    default in fastai's two phases, as in PyTorch.
 
     Args:
         optimizer: the optimizer.
@@ -23,18 +23,19 @@ class OneCycleLR(LRScheduler):
         steps_per_epoch: the number of batches in one.
         pct_start: the share of the cycle in which the rate rises, a float from 0 to 1.
         anneal_strategy: the shape of each phase, ``"cos"`` or ``"linear"``.
-        cycle_momentum: whether the momentum (Adam: β₁) falls from ``max_momentum`` to ``base_momentum`` as the rate rises,
-            and rises as it falls.
+        cycle_momentum: whether the momentum (Adam: β₁) falls from ``max_momentum`` to ``base_momentum`` as the rate
+            rises, and rises as it falls.
         base_momentum: the lowest momentum, or one for each group.
         max_momentum: the highest momentum, or one for each group.
         div_factor: the initial rate is ``max_lr / div_factor``.
         final_div_factor: the last rate is the initial one divided by this.
-        three_phase: fall to the initial rate in as many steps as the rise took, then to the last one; otherwise at once.
+        three_phase: fall to the initial rate in as many steps as the rise took, then to the last one; otherwise at
+            once.
         last_epoch: as in :class:`LRScheduler`.
 
     Raises:
-        ValueError: if an argument is out of range, if ``cycle_momentum`` is set and the optimizer has no momentum, or if it
-            is stepped more than ``total_steps`` times.
+        ValueError: if an argument is out of range, if ``cycle_momentum`` is set and the optimizer has no momentum, or
+            if it is stepped more than ``total_steps`` times.
     """
 
     def __init__(
@@ -101,14 +102,10 @@ class OneCycleLR(LRScheduler):
             raise ValueError(
                 f"Tried to step {self.last_epoch} times. The specified number of total steps is {self.total_steps}"
             )
-        start: float = 0
         phases = self._phases()
-        for end, lr, momentum in phases[:-1]:
-            if self.last_epoch <= end:
-                break
-            start = end
-        else:
-            end, lr, momentum = phases[-1]
+        i = next((i for i, (end, _, _) in enumerate(phases) if self.last_epoch <= end), len(phases) - 1)
+        end, lr, momentum = phases[i]
+        start = phases[i - 1][0] if i > 0 else 0
         return ((self.last_epoch - start) / (end - start) if end != start else 1.0), lr, momentum
 
     def _anneal(self, start: float, end: float, done: float) -> float:

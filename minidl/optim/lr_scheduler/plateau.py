@@ -29,8 +29,8 @@ class ReduceLROnPlateau(LRScheduler):
         last_epoch: how often ``step`` was called.
 
     Raises:
-        ValueError: if ``factor`` is 1 or more, ``mode`` or ``threshold_mode`` is unknown, or the number of ``min_lr`` is not
-            that of the groups.
+        ValueError: if ``factor`` is 1 or more, ``mode`` or ``threshold_mode`` is unknown, or the number of ``min_lr``
+            is not that of the groups.
 
     Example:
         >>> optimizer = minidl.optim.SGD([minidl.zeros(1, requires_grad=True)], lr=1.0)
@@ -118,8 +118,8 @@ class ReduceLROnPlateau(LRScheduler):
         if len(self.min_lrs) != len(groups):  # a group was added
             if self.default_min_lr is None:
                 raise RuntimeError(
-                    f"The number of param groups in the optimizer ({len(groups)}) differs from when ReduceLROnPlateau was "
-                    f"initialized ({len(self.min_lrs)}): set `min_lrs` to one value for each group."
+                    f"The number of param groups in the optimizer ({len(groups)}) differs from when ReduceLROnPlateau "
+                    f"was initialized ({len(self.min_lrs)}): set `min_lrs` to one value for each group."
                 )
             self.min_lrs = [self.default_min_lr] * len(groups)
         for group, lowest in zip(groups, self.min_lrs, strict=True):

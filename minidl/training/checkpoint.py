@@ -1,0 +1,64 @@
+"""A whole training state in one safetensors file: numbers as Tensors, everything else as JSON beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from minidl.io.safetensors import _read, save
+from minidl.tensor import Tensor
+
+_KEY = "minidl.checkpoint"
+
+
+def save_checkpoint(state: Any, path: str | os.PathLike[str]) -> None:
+    """Write nested dicts, lists and tuples of Tensors, numbers, strings, booleans and None, atomically.
+
+    Raises:
+        TypeError: for anything else; the message names it.
+    """
+    tensors: dict[str, Tensor] = {}
+    skeleton = _pack(state, "", tensors)
+    save(tensors, path, metadata={_KEY: json.dumps(skeleton)})
+
+
+def load_checkpoint(path: str | os.PathLike[str], device: Any = None) -> Any:
+    """Read what ``save_checkpoint`` wrote.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, or not a checkpoint.
+    """
+    tensors, metadata = _read(path, device)
+    if _KEY not in metadata:
+        raise ValueError(f"{os.fspath(path)} holds Tensors, but is not a checkpoint of a training run")
+    return _unpack(json.loads(metadata[_KEY]), tensors)
+
+
+def _pack(x: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """Replace Tensors by their names, and mark what JSON would not give back as it was."""
+    if isinstance(x, Tensor):
+        tensors[path] = x.detach()
+        return {"$tensor": path}
+    if isinstance(x, dict):
+        return {"$dict": [[k, _pack(v, f"{path}.{k}" if path else str(k), tensors)] for k, v in x.items()]}
+    if isinstance(x, (list, tuple)):
+        items = [_pack(v, f"{path}.{i}", tensors) for i, v in enumerate(x)]
+        return {"$tuple": items} if isinstance(x, tuple) else items
+    if x is None or isinstance(x, (bool, int, float, str)):
+        return x
+    raise TypeError(f"checkpoint: cannot store {path or 'the state'} of type {type(x).__name__}")
+
+
+def _unpack(x: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(x, list):
+        return [_unpack(v, tensors) for v in x]
+    if isinstance(x, dict):
+        ((kind, content),) = x.items()
+        if kind == "$tensor":
+            return tensors[content]
+        if kind == "$tuple":
+            return tuple(_unpack(v, tensors) for v in content)
+        return {k: _unpack(v, tensors) for k, v in content}
+    return x
