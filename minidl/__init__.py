@@ -199,6 +199,7 @@ from minidl.random import (
     bernoulli,
     default_generator,
     get_rng_state,
+    initial_seed,
     manual_seed,
     multinomial,
     normal,

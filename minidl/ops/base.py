@@ -142,7 +142,7 @@ class Op(Node):
                 result = self.forward(xp, *arrays)
         except (ValueError, TypeError, RuntimeError, IndexError) as error:
             raise self._explain(error, arrays) from error
-        if type(result) is not kind:
+        if type(result) is not kind and isinstance(result, (np.generic, float, int)):  # NumPy's form of a 0-d result
             result = xp.asarray(result)
         y = Tensor.wrap(result)
         if self.is_view:

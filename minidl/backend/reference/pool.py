@@ -41,17 +41,15 @@ class PoolKernels:
         xp = self.xp
         lowest = -float("inf") if x.dtype.kind == "f" else int(xp.iinfo(x.dtype).min)
         padded = self.pad_nhwc(x.transpose(0, 2, 3, 1), window.padding, lowest)
-        best: Any = None
-        for k, (_, _, rows, cols) in enumerate(window.taps()):
+        (_, _, rows, cols), *others = window.taps()
+        best = padded[:, rows, cols]
+        index = xp.zeros(best.shape, dtype=xp.int16 if len(others) < 1 << 15 else xp.int32)
+        for k, (_, _, rows, cols) in enumerate(others, start=1):
             value = padded[:, rows, cols]
-            if best is None:
-                best = value.copy()
-                index = xp.zeros(best.shape, dtype=xp.int16 if len(window.taps()) < 1 << 15 else xp.int32)
-                continue
             better = (value > best) | (value != value)  # a NaN wins, as in PyTorch
-            best = xp.where(better, value, best)
-            index[better] = k
-        return best.transpose(0, 3, 1, 2), index.transpose(0, 3, 1, 2)
+            index = xp.maximum(index, better * index.dtype.type(k))  # k only grows, so the larger one is the later one
+            best = xp.maximum(best, value)
+        return (best if others else best.copy()).transpose(0, 3, 1, 2), index.transpose(0, 3, 1, 2)
 
     def max_pool2d_scatter(self, g: Any, index: Any, window: Window) -> Any:
         """Send every g to the input pixel that ``index`` names in its window: the gradient of ``max_pool2d``."""
