@@ -23,11 +23,8 @@ else:
 class Version:
     """Counts the in-place changes of one piece of memory; a Tensor and its views share it."""
 
-    __slots__ = ("changed_by", "count")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.changed_by = ""
+    count = 0
+    changed_by = ""
 
 
 class Tensor(TensorMethods):

@@ -28,15 +28,16 @@ def backward(
     """
     roots = _roots(tensors, grad_tensors, create_graph)
     wanted = None if inputs is None else _targets(_as_tuple(inputs))
+    if wanted is not None and not wanted:
+        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     found = _walk(roots, create_graph if retain_graph is None else retain_graph, create_graph, wanted)
     if wanted is None:
         for leaf, (g, owned) in found.items():
             _accumulate(leaf, g, owned)
     else:
         for x in _as_tuple(inputs):
-            edge = edge_of(x)
-            if edge in found:
-                _accumulate(x, *found.pop(edge))
+            if edge_of(x) in found:
+                _accumulate(x, found[edge_of(x)][0], False)
 
 
 def grad(
@@ -72,8 +73,7 @@ def grad(
         if entry is None:
             if not (allow_unused or materialize_grads):
                 raise RuntimeError(
-                    f"One of the differentiated Tensors appears to not have been used in the graph: input {i}, of shape "
-                    f"{x.shape}. Set allow_unused=True if this is the desired behavior."
+                    f"The differentiated Tensor at index {i} (shape {x.shape}) appears to not have been used in the graph. Set allow_unused=True if this is the desired behavior."
                 )
             results.append(Tensor.wrap(x.backend.zeros_like(x.array)) if materialize_grads else None)
         else:
@@ -86,11 +86,11 @@ def _walk(roots: list[tuple[Edge, Any]], keep_graph: bool, create_graph: bool, w
     """Carry the cotangents from the roots to the leaves, or to the ``wanted`` edges; return what arrived there.
 
     Nodes are visited in falling order of their numbers, so that each has received all its cotangents when its turn comes.
-    Cotangents are raw arrays, or Tensors with ``create_graph``. Each is kept with a flag: whether this walk made it by
-    adding others up, and may therefore add to it in place.
+    Cotangents are raw arrays, or Tensors with ``create_graph``. Each is kept with a flag: whether this walk alone knows
+    its memory, and may therefore add to it in place.
     """
     useful = None if wanted is None else _nodes_leading_to(wanted, [edge for edge, _ in roots])
-    pending: dict[Node, list[Any]] = {}
+    pending: dict[Node, list[Any]] = {}  # node → (cotangent, owned) of each of its outputs
     arrived: dict[Any, tuple[Any, bool]] = {}  # leaf (or wanted edge) → (cotangent, owned)
     heap: list[tuple[int, Node]] = []
 
@@ -99,43 +99,46 @@ def _walk(roots: list[tuple[Edge, Any]], keep_graph: bool, create_graph: bool, w
         if isinstance(target, Tensor):
             key: Any = target if wanted is None else edge
             if wanted is None or edge in wanted:
-                arrived[key] = _add(arrived.get(key), g, owned)
+                held = arrived.get(key)
+                arrived[key] = (g, owned) if held is None else _add(held, g, owned)
         elif useful is None or target in useful:
             slots = pending.get(target)
             if slots is None:
                 slots = pending[target] = [None] * target.outputs
                 heapq.heappush(heap, (-target.number, target))
-            slots[output] = _add(slots[output], g, owned)
+            held = slots[output]
+            slots[output] = (g, owned) if held is None else _add(held, g, owned)
 
     with set_grad_enabled(create_graph), np.errstate(all="ignore"):
         for edge, g in roots:
             send(edge, g, False)
         while heap:
             node = heapq.heappop(heap)[1]
-            entries = pending.pop(node)
-            gs = [None if entry is None else entry[0] for entry in entries]
+            gs: Any = [None if held is None else held[0] for held in pending.pop(node)]
             if node.hooks:
                 for output, hook in list(node.hooks.values()):
                     if gs[output] is not None:
                         gs[output] = run_hook(hook, gs[output])
             if node.retained:
                 _retain(node, gs)
-            if wanted is not None:
+            if useful is None or wanted is None:
+                results = node.pull(gs, create_graph)
+            else:
                 for output, g in enumerate(gs):
                     if g is not None and (node, output) in wanted:
                         arrived[node, output] = (g, False)
-                if not any(_leads_on(edge, useful, wanted) for edge in node.edges):
+                needs = tuple([edge is not None and (edge in wanted or edge[0] in useful) for edge in node.edges])
+                if not any(needs):
                     continue
-            results = node.pull(gs, create_graph)
+                results = _pull_some(node, gs, create_graph, needs)
             if anomaly.on and anomaly.check_nan:
                 _check_nan(node, results)
             if not keep_graph:
                 node.release()
-            entries = None
             for i, (edge, g) in enumerate(zip(node.edges, results, strict=True)):
                 if edge is not None and g is not None:
-                    send(edge, g, not create_graph and _fresh(g, gs, results[:i]))
-            del results, gs
+                    send(edge, g, node.owns_results and _fresh(g, i, results, gs))
+            results = gs = g = None  # or they would live through the next pull
         for key, (g, owned) in arrived.items():
             leaf = key if wanted is None else key[0]
             if isinstance(leaf, Tensor) and leaf._hooks:
@@ -145,10 +148,8 @@ def _walk(roots: list[tuple[Edge, Any]], keep_graph: bool, create_graph: bool, w
     return arrived
 
 
-def _add(held: tuple[Any, bool] | None, g: Any, owned: bool) -> tuple[Any, bool]:
-    """Add a cotangent to those that came before it, in place where the walk owns the sum."""
-    if held is None:
-        return g, owned
+def _add(held: tuple[Any, bool], g: Any, owned: bool) -> tuple[Any, bool]:
+    """Add a cotangent to those that came before it, in place where the walk owns one of them."""
     total, ours = held
     if ours and total.shape:
         total += g
@@ -159,13 +160,26 @@ def _add(held: tuple[Any, bool] | None, g: Any, owned: bool) -> tuple[Any, bool]
     return total + g, not isinstance(total, Tensor)
 
 
-def _fresh(g: Any, given: Sequence[Any], earlier: Sequence[Any]) -> bool:
-    """Whether a vjp made this array just now, and nothing else can be looking at its memory."""
-    return getattr(g, "base", True) is None and not any(g is other for other in (*given, *earlier))
+def _fresh(g: Any, i: int, results: Sequence[Any], given: Sequence[Any]) -> bool:
+    """Whether a vjp made this array just now, and neither a cotangent it was given nor another result shows its memory."""
+    if getattr(g, "base", True) is not None:  # a view of other memory, or a Tensor
+        return False
+    for other in given:
+        if other is g:
+            return False
+    for j, other in enumerate(results):
+        if j != i and (other is g or getattr(other, "base", None) is g):
+            return False
+    return True
 
 
-def _leads_on(edge: Edge | None, useful: set[Node] | None, wanted: set[Edge]) -> bool:
-    return edge is not None and (edge in wanted or (useful is not None and edge[0] in useful))
+def _pull_some(node: Node, gs: list[Any], create_graph: bool, needs: tuple[bool, ...]) -> Sequence[Any]:
+    """``pull``, of the gradients that this walk needs."""
+    needs_of_all, node.needs = node.needs, needs
+    try:
+        return node.pull(gs, create_graph)
+    finally:
+        node.needs = needs_of_all
 
 
 def _nodes_leading_to(wanted: set[Edge], roots: list[Edge]) -> set[Node]:
@@ -236,11 +250,11 @@ def _roots(tensors: Any, grad_tensors: Any, create_graph: bool) -> list[tuple[Ed
     if len(grads) != len(tensors):
         raise RuntimeError(f"got {len(tensors)} tensors and {len(grads)} gradients")
     roots = []
-    for t, g in zip(tensors, grads, strict=True):
+    for i, (t, g) in enumerate(zip(tensors, grads, strict=True)):
         edge = edge_of(t)
         if edge is None:
             raise RuntimeError(
-                f"element 0 of tensors does not require grad and does not have a grad_fn (a {t.dtype} tensor of shape {t.shape})"
+                f"element {i} of tensors does not require grad and does not have a grad_fn (a {t.dtype} tensor of shape {t.shape})"
             )
         if g is None:
             if t.numel() != 1:
@@ -249,11 +263,11 @@ def _roots(tensors: Any, grad_tensors: Any, create_graph: bool) -> list[tuple[Ed
         if not isinstance(g, Tensor):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
         if g.shape != t.shape:
-            raise RuntimeError(f"Mismatch in shape: grad_output[0] has a shape of {g.shape} and output[0] has a shape of {t.shape}.")
-        if g.dtype != t.dtype:
-            raise RuntimeError(f"grad_output[0] has dtype {g.dtype} and output[0] has dtype {t.dtype}")
+            raise RuntimeError(f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] has a shape of {t.shape}.")
         if g.device != t.device:
-            raise RuntimeError(f"grad_output[0] is on {g.device} and output[0] on {t.device}")
+            raise RuntimeError(f"grad_output[{i}] is on {g.device} and output[{i}] on {t.device}")
+        if g.dtype != t.dtype:
+            g = g.to(t.dtype)
         roots.append((edge, g if create_graph else g.array))
     return roots
 

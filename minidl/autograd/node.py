@@ -26,6 +26,17 @@ def edge_of(x: Tensor) -> Edge | None:
     return (x, 0) if x._requires_grad else None
 
 
+def tensor_at(edge: Edge | None, array: Any, version: Version | None) -> Tensor:
+    """The Tensor with these values at the end of an edge: the leaf itself, else a new Tensor with that history."""
+    if edge is not None and isinstance(edge[0], Tensor):
+        return edge[0]
+    t = Tensor.wrap(array)
+    t._version = version
+    if edge is not None:
+        t._node, t._output = edge
+    return t
+
+
 class Node:
     """One recorded operation: where its inputs came from, and what its gradient needs.
 
@@ -33,14 +44,19 @@ class Node:
         edges: for each input, where its gradient goes (None: nobody wants it).
         number: counts up with every recorded operation. Inputs are made before outputs, so walking the graph in the order
             of falling numbers meets every node after all that depend on it.
+        needs: which inputs want a gradient; a walk towards some Tensors only may narrow it down while it calls ``pull``.
         outputs: how many Tensors the operation made.
+        owns_results: what ``pull`` returns is either made there or one of the cotangents, so that a walk may add to it in
+            place. Not so where a user's code returns it.
         made_at: the calling line and module, in anomaly mode.
     """
 
     edges: tuple[Edge | None, ...] = ()
+    needs: tuple[bool, ...] = ()
     number = 0
     outputs = 1
-    saved: dict[int, tuple[Any, Any, int]] | None = None
+    owns_results = False
+    saved: dict[int, tuple[Any, Version | None, int]] | None = None
     released = False
     made_at: str | None = None
     hooks: dict[int, tuple[int, Callable[[Tensor], Tensor | None]]] | None = None
@@ -50,11 +66,6 @@ class Node:
     def name(self) -> str:
         """As in PyTorch: ``MulBackward``."""
         return f"{type(self).__name__}Backward"
-
-    @property
-    def needs(self) -> tuple[bool, ...]:
-        """Which inputs want a gradient."""
-        return tuple(edge is not None for edge in self.edges)
 
     @property
     def next_functions(self) -> tuple[Edge | None, ...]:
@@ -69,11 +80,14 @@ class Node:
         self.saved = None
         self.released = True
 
-    def save(self, index: int, value: Any, holder: Any) -> None:
-        """Keep ``value`` for the gradient; ``holder`` (the input Tensor, or the output's Version) tells if it is changed."""
+    def save(self, index: int, array: Any, version: Version | None) -> None:
+        """Keep an array (or a number) for the gradient; ``version`` tells if it is changed meanwhile.
+
+        Not the Tensor: it could come to depend on this node (by being the output, or by an in-place operation), and the
+        two would keep each other alive.
+        """
         assert self.saved is not None
-        version = holder._version if isinstance(holder, Tensor) else holder
-        self.saved[index] = value, holder, version.count if version is not None else 0
+        self.saved[index] = array, version, 0 if version is None else version.count
 
     def restore(self, index: int, create_graph: bool) -> Any:
         """Return a saved value: the raw array, or with ``create_graph`` a Tensor that knows where it came from.
@@ -86,27 +100,24 @@ class Node:
                 f"Trying to backward through the graph a second time: the values that {self.name} saved have already been "
                 "freed. Specify retain_graph=True on the first backward() if you need to go through it again."
             )
-        value, holder, count = self.saved[index]
-        if holder is None:
+        value, version, count_then = self.saved[index]
+        if version is None:
             return value
-        version = holder._version if isinstance(holder, Tensor) else holder
-        if version is not None and version.count != count:
+        if version.count != count_then:
             what = "its output" if index == OUTPUT else f"its input {index}"
             raise RuntimeError(
                 "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                f"{self.name} needs {what} (a {value.dtype} tensor of shape {tuple(value.shape)}, version {count}), which "
+                f"{self.name} needs {what} (a {value.dtype} tensor of shape {tuple(value.shape)}, version {count_then}), which "
                 f"{version.changed_by} has changed since (it is at version {version.count})"
                 + (f"; {self.name} was called at {self.made_at}" if self.made_at else "")
             )
         if not create_graph:
             return value
-        return holder if isinstance(holder, Tensor) else self.output_tensor(value, 0, holder)
+        return tensor_at((self, 0) if index == OUTPUT else self.edges[index], value, version)
 
     def output_tensor(self, array: Any, output: int, version: Version | None = None) -> Tensor:
-        """A new Tensor standing for an output (the node must not hold the output Tensor itself: that would be a cycle)."""
-        t = Tensor.wrap(array)
-        t._node, t._output, t._version = self, output, version
-        return t
+        """A new Tensor standing for an output."""
+        return tensor_at((self, output), array, version)
 
     def __repr__(self) -> str:
         return f"<{self.name}>"

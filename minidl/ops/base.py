@@ -69,6 +69,7 @@ class Op(Node):
     rules: ClassVar[tuple[Rule, ...]] = ()
     arguments: ClassVar[tuple[str, ...]] = ()
 
+    owns_results = True
     input_shapes: tuple[Any, ...] | None = None
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
@@ -115,25 +116,33 @@ class Op(Node):
 
     def __call__(self, *inputs: Any) -> Any:
         """Apply the op: to Tensors (recording it where a gradient is wanted), or to raw arrays."""
-        kind = None
-        is_tensor = False
+        first = dtype = None
+        mixed = False
+        arrays = []
         for x in inputs:
             if isinstance(x, Tensor):
-                is_tensor = True
-                if kind is None:
-                    kind = type(x.array)
-        if not is_tensor:
+                x = x.array
+                if first is None:
+                    first, dtype = x, x.dtype
+                elif type(x) is not type(first) or x.dtype != dtype:
+                    mixed = True
+            elif x is not None and type(x) is not float:
+                mixed = True
+            arrays.append(x)
+        if first is None:
             for x in inputs:
                 if hasattr(x, "dtype"):
                     return self.forward(backend_of(x), *inputs)
             raise TypeError(f"{self.label}(): expected a Tensor, got {', '.join(type(x).__name__ for x in inputs)}")
-        if self.promotes:
-            inputs = self._promote(inputs)
-        arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
-        xp = backend_of(next(x.array for x in inputs if isinstance(x, Tensor)))
-        for a in arrays:
-            if type(a) is not kind and not (a is None or isinstance(a, (float, int, np.generic, xp.array_type))):
-                raise self._wrong_operand(inputs)
+        kind = type(first)
+        xp = backend_of(first)
+        if mixed or (self.promotes and dtype.kind != "f"):  # otherwise there is nothing to check or to bring together
+            if self.promotes:
+                inputs = self._promote(inputs)
+            arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
+            for a in arrays:
+                if type(a) is not kind and not (a is None or isinstance(a, (float, int, np.generic, xp.array_type))):
+                    raise self._wrong_operand(inputs)
         try:
             if self.quiet:
                 with np.errstate(all="ignore"):
@@ -155,6 +164,8 @@ class Op(Node):
         """If an input wants a gradient: become the node that made ``y``."""
         edges = tuple([edge_of(x) if isinstance(x, Tensor) else None for x in inputs])
         needs = tuple([edge is not None for edge in edges])
+        if True not in needs:
+            return
         plan = self._plans.get(needs)
         if plan is None:
             plan = self._plans[needs] = self._plan(needs)
@@ -162,20 +173,19 @@ class Op(Node):
         if not rules or y.array.dtype.kind not in "fV":
             return
         self.edges = edges
+        self.needs = needs
         self.number = count()
         self.active = rules
-        self.saved = {}
-        for i in range(len(inputs)) if rest else saves:
-            if i == OUTPUT:
-                self.save(i, y.array, y.version)
+        if rest:
+            saves = (*range(len(inputs)), *saves)
+        if saves:
+            self.saved = {}
+        for i in saves:
+            x = y if i == OUTPUT else inputs[i]
+            if isinstance(x, Tensor):
+                self.save(i, x.array, x.version)
             else:
-                x = inputs[i]
-                if isinstance(x, Tensor):
-                    self.save(i, x.array, x)
-                else:
-                    self.saved[i] = x, None, 0
-        if rest and OUTPUT in saves:
-            self.save(OUTPUT, y.array, y.version)
+                self.save(i, x, None)
         if self.broadcasts:
             shape = y.array.shape
             for x in inputs:
@@ -189,7 +199,7 @@ class Op(Node):
     @classmethod
     def _plan(cls, needs: tuple[bool, ...]) -> tuple[tuple[Rule, ...], tuple[int, ...], bool]:
         """Which vjps to run, and so what to save, when these inputs want gradients."""
-        rules = tuple(rule for rule in cls.rules if any(needs) and (rule[1] is None or needs[rule[1]]))
+        rules = tuple(rule for rule in cls.rules if rule[1] is None or needs[rule[1]])
         saves = {i for _, _, wants, _ in rules for i in wants}
         return rules, tuple(sorted(saves)), any(rest for *_, rest in rules)
 
@@ -202,6 +212,8 @@ class Op(Node):
         g = cotangents[0]
         results: list[Any] = [None] * len(self.edges)
         for function, wrt, wants, rest in self.active:
+            if wrt is not None and not self.needs[wrt]:
+                continue
             values = [self.restore(i, create_graph) for i in (range(len(self.edges)) if rest else wants)]
             result = function(self, g, *values)
             if wrt is not None:
