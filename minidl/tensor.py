@@ -52,7 +52,7 @@ class Tensor(TensorMethods):
     _output = 0  # which of that op's outputs it is
     _version: Version | None = None
     _base: Tensor | None = None  # of a view: the Tensor whose memory it shows …
-    _views: tuple[Any, ...] = ()  # … through these view ops
+    _views: tuple[Any, Any] | None = None  # … through these view ops: (those before the last one or None, the last one)
     _seen = 0  # the version of the memory when _node was recorded; see minidl.ops.inplace
     _hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None  # of a leaf; a node keeps its own
 

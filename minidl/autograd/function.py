@@ -7,7 +7,7 @@ from typing import Any
 from minidl.autograd.anomaly import state as anomaly
 from minidl.autograd.anomaly import where_called
 from minidl.autograd.mode import mode, no_grad
-from minidl.autograd.node import Node, count, edge_of
+from minidl.autograd.node import Node, count, edge_of, tensor_at
 from minidl.tensor import Tensor
 
 
@@ -19,7 +19,6 @@ class Context(Node):
     """
 
     function: type[Function]
-    needs_input_grad: tuple[bool, ...] = ()
     _materialize = True
     _constant: tuple[int, ...] = ()
 
@@ -41,9 +40,14 @@ class Context(Node):
         Raises:
             RuntimeError: if they were freed by an earlier ``backward()``, or changed in place since.
         """
-        if self.saved is None:
+        if self.saved is None and not self.released:
             return self._to_save
-        return tuple(self._restored(i) for i in range(len(self.saved)))
+        return tuple(self._restored(i) for i in range(len(self._origin)))
+
+    @property
+    def needs_input_grad(self) -> tuple[bool, ...]:
+        """For each argument of ``forward``, whether its gradient is wanted."""
+        return self.needs
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
         """Say that these outputs have no gradient."""
@@ -54,30 +58,22 @@ class Context(Node):
         self._materialize = value
 
     def _freeze(self, outputs: tuple[Tensor, ...]) -> None:
-        """Store the saved Tensors, holding outputs only by their memory: the node must not hold its own outputs."""
+        """Store the saved Tensors by memory and history (see ``Node.save``)."""
         made = {id(t): i for i, t in enumerate(outputs)}
         self.saved = {}
-        self._origin: list[Any] = []
+        self._origin: list[Any] = []  # of each saved Tensor: which output it is, or its edge
         for i, t in enumerate(self._to_save):
-            if t is None:
-                self.saved[i] = (None, None, 0)
-                self._origin.append(None)
-            elif id(t) in made:
-                self.save(i, t.array, t.version)
-                self._origin.append(made[id(t)])
-            else:
-                self.save(i, t.array, t)
-                self._origin.append(None)
+            self.save(i, None if t is None else t.array, None if t is None else t.version)
+            self._origin.append(None if t is None else made[id(t)] if id(t) in made else edge_of(t))
         self._like = [(t.array.shape, t.array.dtype, t.backend) for t in outputs]
         self._to_save = ()
 
     def _restored(self, i: int) -> Tensor | None:
-        value = self.restore(i, False)
-        if value is None:
+        array, origin = self.restore(i, False), self._origin[i]
+        if array is None:
             return None
         assert self.saved is not None
-        _, holder, _ = self.saved[i]
-        return holder if isinstance(holder, Tensor) else self.output_tensor(value, self._origin[i], holder)
+        return tensor_at((self, origin) if isinstance(origin, int) else origin, array, self.saved[i][1])
 
     def pull(self, cotangents: list[Any], create_graph: bool) -> list[Any]:
         given: list[Any] = []
@@ -86,22 +82,35 @@ class Context(Node):
                 given.append(Tensor.wrap(backend.zeros(shape, dtype=dtype)) if self._materialize else None)
             else:
                 given.append(g if isinstance(g, Tensor) else Tensor.wrap(backend.asarray(g)))
-        if self.released:
-            self.restore(0, create_graph)  # raises
         results = self.function.backward(self, *given)
         results = results if isinstance(results, tuple) else (results,)
-        if len(results) > len(self.edges) and all(r is None for r in results[len(self.edges) :]):
-            results = results[: len(self.edges)]
-        if len(results) != len(self.edges):
+        expected = len(self.edges)
+        if len(results) > expected and all(r is None for r in results[expected:]):
+            results = results[:expected]
+        if len(results) != expected:
             raise RuntimeError(
-                f"function {self.name} returned an incorrect number of gradients (expected {len(self.edges)}, got {len(results)})"
+                f"function {self.name} returned an incorrect number of gradients (expected {expected}, got {len(results)})"
             )
-        for i, (r, shape) in enumerate(zip(results, self._input_shapes, strict=True)):
-            if r is not None and not isinstance(r, Tensor):
-                raise TypeError(f"function {self.name} returned a {type(r).__name__} as gradient {i}; expected a Tensor or None")
-            if r is not None and shape is not None and self.edges[i] is not None and r.shape != shape:
-                raise RuntimeError(f"Function {self.name} returned an invalid gradient at index {i} - got {list(r.shape)} but expected shape compatible with {list(shape)}")
-        return [r if create_graph or r is None else r.array for r in results]
+        gradients = [None if edge is None else self._fit(i, r) for i, (edge, r) in enumerate(zip(self.edges, results, strict=True))]
+        return [r if create_graph or r is None else r.array for r in gradients]
+
+    def _fit(self, i: int, r: Any) -> Tensor | None:
+        """A gradient in the shape and dtype of the input it belongs to."""
+        if r is None:
+            return None
+        if not isinstance(r, Tensor):
+            raise RuntimeError(f"function {self.name} returned a {type(r).__name__} as gradient {i}: expected a Tensor or None")
+        shape, dtype = self._inputs_like[i]
+        if r.shape != shape:
+            extra = r.ndim - len(shape)
+            if extra < 0 or any(n not in (1, m) for n, m in zip(shape, r.shape[extra:], strict=True)):
+                raise RuntimeError(
+                    f"Function {self.name} returned an invalid gradient at index {i} - got {list(r.shape)} but expected shape "
+                    f"compatible with {list(shape)}"
+                )
+            dims = (*range(extra), *(extra + d for d, n in enumerate(shape) if n == 1))
+            r = r.sum(dims).reshape(shape)
+        return r if r.dtype == dtype else r.to(dtype)
 
 
 class Function:
@@ -142,8 +151,8 @@ class Function:
         ctx = Context()
         ctx.function = cls
         edges = tuple(edge_of(x) if isinstance(x, Tensor) else None for x in args)
-        ctx.needs_input_grad = tuple(edge is not None for edge in edges)
-        recording = mode.recording and any(ctx.needs_input_grad)
+        ctx.needs = tuple(edge is not None for edge in edges)
+        recording = mode.recording and any(ctx.needs)
         with no_grad():
             if cls.setup_context is not None:
                 result = cls.forward(*args)
@@ -157,7 +166,7 @@ class Function:
         inputs = {id(x) for x in args if isinstance(x, Tensor)}
         outputs = tuple(t.detach() if isinstance(t, Tensor) and id(t) in inputs else t for t in outputs)
         ctx.edges, ctx.number, ctx.outputs = edges, count(), len(outputs)
-        ctx._input_shapes = [x.shape if isinstance(x, Tensor) else None for x in args]
+        ctx._inputs_like = [(x.shape, x.dtype) if isinstance(x, Tensor) else None for x in args]
         tensors = tuple(t for t in outputs if isinstance(t, Tensor))
         if len(tensors) != len(outputs):
             raise TypeError(f"{cls.__name__}.forward must return Tensors, got {[type(t).__name__ for t in outputs]}")
@@ -165,6 +174,7 @@ class Function:
         if anomaly.on:
             ctx.made_at = where_called()
         for i, t in enumerate(tensors):
+            t._base = t._views = None  # a view's gradient would be that of the view, not the one given here
             if t.is_floating_point() and id(t) not in ctx._constant:
                 t._node, t._output = ctx, i
         return outputs if isinstance(result, tuple) else outputs[0]

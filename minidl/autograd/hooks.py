@@ -56,6 +56,16 @@ def retain_grad(x: Tensor) -> None:
     node.retained[x._output] = weakref.ref(x)
 
 
+def carry_retained(x: Tensor, node: Any, output: int) -> None:
+    """After ``x`` has been given another history than ``node``: it is the gradient of its new value that shall be kept."""
+    if node is None or not node.retained:
+        return
+    reference = node.retained.get(output)
+    if reference is not None and reference() is x:
+        del node.retained[output]
+        retain_grad(x)
+
+
 def run_hook(hook: Callable[[Tensor], Tensor | None], g: Any) -> Any:
     """Call a hook on a raw array or Tensor; return the gradient to go on with, in the same form."""
     raw = not isinstance(g, Tensor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -53,6 +54,9 @@ class _Scope:
 
     enabled: bool
 
+    def __new__(cls, function: Any = None) -> Any:
+        return super().__new__(cls) if function is None else cls()(function)  # `@no_grad` without parentheses
+
     def __init__(self) -> None:
         self.before: list[bool] = []
 
@@ -85,6 +89,25 @@ class enable_grad(_Scope):  # noqa: N801
 
 
 def _decorate(function: F, scope: Callable[[], Any]) -> F:
+    """``function``, run within a scope; of a generator each step, so that the caller's setting holds in between."""
+
+    @functools.wraps(function)
+    def steps(*args: Any, **kwargs: Any) -> Any:
+        generator, sent = function(*args, **kwargs), None
+        try:
+            while True:
+                with scope():
+                    value = generator.send(sent)
+                sent = yield value
+        except StopIteration as end:
+            return end.value
+        finally:
+            with scope():
+                generator.close()
+
+    if inspect.isgeneratorfunction(function):
+        return steps  # type: ignore[return-value]
+
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         with scope():

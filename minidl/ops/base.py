@@ -324,10 +324,10 @@ def _note_view(op: Op, x: Any, y: Tensor) -> None:
     """If ``y`` shows the memory of ``x``: let it share the version, and remember how to see it again."""
     a, b = x.array, y.array
     owner = a if a.base is None else a.base
-    if b is a or b.base is owner:
+    if b is a or b.base is owner or b.base is a:
         y._version = x.version
         y._base = x if x._base is None else x._base
-        y._views = (*x._views, op)
+        y._views = x._views, op
         y._seen = y._version.count
 
 

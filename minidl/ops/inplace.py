@@ -16,10 +16,11 @@ from collections.abc import Callable
 from typing import Any
 
 from minidl import tensor as tensor_module
+from minidl.autograd.hooks import carry_retained
 from minidl.autograd.mode import mode
 from minidl.autograd.node import edge_of
-from minidl.ops.base import Op, cast
-from minidl.ops.shape import broadcast_to
+from minidl.ops.base import Op, at_place, cast
+from minidl.ops.shape import broadcast_to, expand_as
 from minidl.tensor import Tensor
 
 
@@ -31,7 +32,12 @@ class WriteView(Op):
 
     def forward(self, xp, base, value):
         y = base.copy()
-        _look(self.views, y)[...] = value
+        part = _look(self.views, y)
+        if part is y or part.base is y:
+            part[...] = value
+        else:  # in this copy's memory layout the views give a copy; so follow the positions of the elements instead
+            positions = _look(self.views, xp.arange(y.size).reshape(y.shape))
+            y.reshape(-1)[positions] = value
         return y
 
     def vjp_base(self, g):
@@ -45,14 +51,25 @@ class WriteView(Op):
         from minidl.ops.shape import Permute, Reshape
 
         x = draw.array((draw.integer(2, 4), draw.integer(2, 3)))
-        views = draw.choice([[GetItem((0,))], [Permute((1, 0)), GetItem((slice(None), 1))], [GetItem((slice(0, 1),)), Reshape((-1,))]])
+        views = draw.choice(
+            [
+                (None, GetItem((0,))),
+                ((None, Permute((1, 0))), GetItem((slice(None), 1))),
+                ((None, GetItem((slice(0, 1),))), Reshape((-1,))),
+                ((None, Permute((1, 0))), Reshape((-1,))),  # of an array in column-major order this is a view
+            ]
+        )
         value = draw.array(_look(views, x).shape)
         return (x, value), lambda x, v: WriteView(views)(x, v)
 
 
 def _look(views: Any, x: Any) -> Any:
-    """Apply view ops to an array or Tensor."""
-    for op in views:
+    """Apply view ops, linked as in ``Tensor._views``, to an array or Tensor."""
+    ops = []
+    while views is not None:
+        views, op = views
+        ops.append(op)
+    for op in reversed(ops):
         x = _again(op)(x)
     return x
 
@@ -60,7 +77,7 @@ def _look(views: Any, x: Any) -> Any:
 def _again(op: Op) -> Op:
     """The same op for another call (an instance that has been recorded is a node of the graph)."""
     fresh = copy.copy(op)
-    for name in ("edges", "number", "active", "saved", "released", "hooks", "retained", "made_at", "input_shapes"):
+    for name in ("edges", "needs", "number", "active", "saved", "released", "hooks", "retained", "made_at", "input_shapes"):
         fresh.__dict__.pop(name, None)
     return fresh
 
@@ -78,7 +95,7 @@ def refresh_view(view: Tensor) -> None:
         anew = _look(view._views, base)
     finally:
         mode.recording = recording
-    view._node, view._output = anew._node, anew._output
+    _give_history(view, anew)
 
 
 tensor_module._refresh_view = refresh_view
@@ -98,16 +115,35 @@ def assign(x: Tensor, result: Tensor, name: str) -> Tensor:
     base = x._base
     if recorded and base is not None:
         new_base = WriteView(x._views)(old_value(base), result)
-    x.array[...] = result.array
-    x.bump_version(name)
+    _write(x, Ellipsis, result.array, name)
     if not recorded:
         return x
     if base is None:
-        x._node, x._output = result._node, result._output
+        _give_history(x, result)
     else:
-        base._node, base._output = new_base._node, new_base._output
+        _give_history(base, new_base)
         refresh_view(x)
     return x
+
+
+def _write(x: Tensor, index: Any, value: Any, name: str) -> None:
+    try:
+        x.array[index] = value
+    except ValueError as error:
+        if getattr(getattr(x.array, "flags", None), "writeable", True):
+            shapes = f"value tensor of shape {list(getattr(value, 'shape', ()))} cannot be broadcast to indexing result of shape"
+            raise RuntimeError(f"{name}: shape mismatch: {shapes} {list(x.array[index].shape)}") from error
+        raise RuntimeError(
+            f"{name}: unsupported operation: the memory is read-only, or more than one element of the written-to tensor refers "
+            "to a single memory location (as after expand). Please clone() the tensor before performing the operation."
+        ) from error
+    x.bump_version(name)
+
+
+def _give_history(x: Tensor, source: Tensor) -> None:
+    before = x._node, x._output
+    x._node, x._output = source._node, source._output
+    carry_retained(x, *before)
 
 
 def forbid_leaf(x: Tensor, name: str) -> None:
@@ -126,9 +162,8 @@ def forbid_leaf(x: Tensor, name: str) -> None:
 
 
 def old_value(x: Tensor) -> Tensor:
-    """A Tensor with the value and history that ``x`` has now, on memory of its own where its history matters."""
-    needs_copy = mode.recording
-    old = Tensor.wrap(x.array.copy() if needs_copy else x.array)
+    """A Tensor with the value and history that ``x`` has now, on memory of its own (an op may save it)."""
+    old = Tensor.wrap(x.array.copy())
     edge = edge_of(x)
     if edge is not None and not isinstance(edge[0], Tensor):
         old._node, old._output = edge
@@ -140,7 +175,8 @@ def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         forbid_leaf(self, name)
-        return assign(self, function(old_value(self), *args, **kwargs), name)
+        recorded = mode.recording and _any_requires_grad(self, *args, *kwargs.values())
+        return assign(self, function(old_value(self) if recorded else self.detach(), *args, **kwargs), name)
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"``{function.__name__}`` in place: the result replaces this Tensor's values. Returns the Tensor."
@@ -149,48 +185,59 @@ def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 def setitem(self: Tensor, index: Any, value: Any) -> None:
     """``self[index] = value``."""
-    from minidl.ops.indexing import GetItem, IndexPut, is_basic, raw_index
+    from minidl.ops.indexing import raw_index
 
     forbid_leaf(self, "__setitem__")
-    index = raw_index(index, self.array)
+    _put(self, raw_index(index, self.array), value, "__setitem__")
+
+
+def _put(self: Tensor, index: tuple[Any, ...], value: Any, name: str) -> None:
+    """Write ``value``, a Tensor or number, to the elements at ``index``, which lose the history they had."""
+    from minidl.ops.indexing import GetItem, IndexPut, is_basic
+
     if not isinstance(value, (Tensor, int, float, bool)):
         value = Tensor.wrap(tensor_module._to_array(value, self.dtype, self.backend))
-    if not (mode.recording and (self.requires_grad or (isinstance(value, Tensor) and value.requires_grad))):
-        try:
-            self.array[index] = value.array if isinstance(value, Tensor) else value
-        except ValueError as error:
-            shape = getattr(value, "shape", ())
+    if isinstance(value, Tensor) and type(value.array) is not type(self.array):
+        if value.ndim:
             raise RuntimeError(
-                f"shape mismatch: value tensor of shape {list(shape)} cannot be broadcast to indexing result of shape "
-                f"{list(self.array[index].shape)}"
-            ) from error
-        self.bump_version("__setitem__")
+                f"{name}: Expected all tensors to be on the same device, but found at least two devices, {self.device} and "
+                f"{value.device}!{at_place()}"
+            )
+        value = value.to(self.device)
+    if not (mode.recording and _any_requires_grad(self, value)):
+        _write(self, index, value.array if isinstance(value, Tensor) else value, name)
         return
     if is_basic(index) and isinstance(value, Tensor):
         target = GetItem(index)(self.detach())
         value = broadcast_to(value.reshape(value.shape[max(0, value.ndim - target.ndim) :]), target.shape)
-    assign(self, IndexPut(index)(old_value(self), value if not isinstance(value, Tensor) else cast(value, self.dtype)), "__setitem__")
+    if isinstance(value, Tensor) and value.dtype != self.dtype:
+        value = cast(value, self.dtype)
+    assign(self, IndexPut(index)(old_value(self), value), name)
 
 
 def copy_(self: Tensor, src: Tensor) -> Tensor:
     """Copy the values of ``src`` (broadcast, cast, and moved between devices as needed) into this Tensor."""
     forbid_leaf(self, "copy_")
     src = src.to(device=self.device, dtype=self.dtype) if isinstance(src, Tensor) else tensor_module.Tensor(src)
-    return assign(self, broadcast_to(src, self.shape) if src.shape != self.shape else src, "copy_")
+    _put(self, (Ellipsis,), expand_as(src, self), "copy_")
+    return self
 
 
 def fill_(self: Tensor, value: Any) -> Tensor:
     """Set every element to ``value``."""
     forbid_leaf(self, "fill_")
-    filled = Tensor.wrap(self.backend.full(self.shape, raw_number(value), dtype=self.dtype))
-    history = mode.recording and self.requires_grad
-    return assign(self, filled + old_value(self) * 0 if history else filled, "fill_")
-
-
-def raw_number(value: Any) -> Any:
-    return value.item() if isinstance(value, Tensor) else value
+    if isinstance(value, Tensor) and value.ndim:
+        raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions.")
+    _put(self, (Ellipsis,), value, "fill_")
+    return self
 
 
 def zero_(self: Tensor) -> Tensor:
     """Set every element to 0."""
-    return fill_(self, 0)
+    forbid_leaf(self, "zero_")
+    _put(self, (Ellipsis,), 0, "zero_")
+    return self
+
+
+def _any_requires_grad(*values: Any) -> bool:
+    return any(isinstance(x, Tensor) and x.requires_grad for x in values)

@@ -108,7 +108,7 @@ def matmul(input: Any, other: Any) -> Any:
         y = matmul(a, unsqueeze(b, 1))
         return reshape(y, y.shape[:-1])
     if a.ndim > 2 and b.ndim == 2:  # one large product instead of many small ones
-        return reshape(MatMul()(reshape(a, (-1, a.shape[-1])) if a.size else _flat(a), b), (*a.shape[:-1], b.shape[1]))
+        return reshape(MatMul()(_flat(a), b), (*a.shape[:-1], b.shape[1]))
     return MatMul()(a, b)
 
 

@@ -37,9 +37,9 @@ class Normalize(Op):
         else:
             gx, gw = backend_of(g).normalize_grad(g, x, weight, self.mean, self.invstd, self.axes)
         weight_shape, bias_shape = self.shapes
-        _, weight_needed, bias_needed = self.needs
+        x_needed, weight_needed, bias_needed = self.needs
         return (
-            gx,
+            gx if x_needed else None,
             sum_to(gw, weight_shape) if weight_needed else None,
             sum_to(g, bias_shape) if bias_needed else None,
         )

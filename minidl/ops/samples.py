@@ -32,9 +32,9 @@ class Reals(NamedTuple):
     margin: float = 0.05
 
 
-def reals(low: float, high: float, kinks: Sequence[float] = ()) -> Reals:
-    """Real numbers between ``low`` and ``high``, at least 0.05 away from ``kinks``."""
-    return Reals(low, high, tuple(kinks))
+def reals(low: float, high: float, kinks: Sequence[float] = (), margin: float = 0.05) -> Reals:
+    """Real numbers between ``low`` and ``high``, at least ``margin`` away from ``kinks``."""
+    return Reals(low, high, tuple(kinks), margin)
 
 
 class Source(Protocol):

@@ -430,7 +430,8 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     tensors = list(tensors)
     if not tensors:
         raise RuntimeError("cat(): expected a non-empty list of Tensors")
-    tensors = [x for x in tensors if x.shape != (0,)] or tensors[:1]
+    if any(x.ndim != 1 for x in tensors):  # as in PyTorch, an empty vector goes with anything
+        tensors = [x for x in tensors if x.shape != (0,)]
     first = tensors[0]
     if first.ndim == 0:
         raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")

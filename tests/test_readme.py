@@ -1,0 +1,58 @@
+"""What the README says can be done, can be done."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_quick_start_is_two_commands_each_complete_in_itself():
+    first, second = blocks("bash")
+    for block in (first, second):
+        assert len(block.strip().splitlines()) == 1
+        assert block.startswith("python3 -m venv ")
+    assert first.rstrip().endswith("examples/quickstart.py")
+    assert second.rstrip().endswith("-m pytest")
+
+
+def test_the_training_loops_shown_run_and_learn(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    bare, with_trainer, record = blocks("python")
+    names = {}
+    exec(bare, names)  # the README's own code
+    losses = [float(x) for x in re.findall(r"loss ([\d.]+)", capsys.readouterr().out)]
+    assert len(losses) == 3
+    assert losses[-1] < 0.9  # from log 10 = 2.3
+    exec(with_trainer, names)
+    accuracy = float(re.findall(r"'accuracy': ([\d.]+)", capsys.readouterr().out)[0])
+    assert accuracy > 0.75
+    assert (tmp_path / "runs" / "first" / "checkpoint.safetensors").exists()
+
+    from minidl.ops import unary
+
+    source = Path(unary.__file__).read_text(encoding="utf-8")
+    assert record.strip() in source  # the record shown is the one that is used
+
+
+def test_the_examples_refuse_bad_options():
+    import subprocess
+    import sys
+
+    script = Path(__file__).parent.parent / "examples" / "quickstart.py"
+    done = subprocess.run([sys.executable, script, "--epochs", "0"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "--epochs and --members must be at least 1" in done.stderr
+    import minidl
+
+    if not minidl.cuda.is_available():
+        done = subprocess.run([sys.executable, script, "--device", "cuda"], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 1
+        assert re.search(r"^quickstart: device 'cuda' was asked for, but CuPy .*Install the extra", done.stderr, re.DOTALL)
+
+

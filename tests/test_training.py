@@ -1,0 +1,255 @@
+"""The Trainer: what it measures, keeps, says and refuses; and that a run goes on after a kill as if nothing had happened."""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import nn, optim
+from minidl.data import DataLoader, Subset, TensorDataset
+from minidl.datasets import FashionMini
+from minidl.io import atomic_write
+from minidl.nn import functional as F
+from minidl.training import Callback, Trainer, accuracy, load_checkpoint, save_checkpoint, top_k_accuracy
+from minidl.transforms import RandomCrop
+
+
+def small_parts(seed=0, epochs=3):
+    """A network with everything that has state: batch norm, dropout, momentum, a schedule, augmentation."""
+    minidl.manual_seed(seed)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(4 * 13 * 13, 10)
+    )
+    data = Subset(FashionMini(transform=RandomCrop(28, padding=2)), range(0, 300))
+    loader = DataLoader(data, batch_size=50, shuffle=True, seed=5)
+    optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    scheduler = optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.05, epochs=epochs, steps_per_epoch=len(loader))
+    return model, loader, optimizer, scheduler
+
+
+def test_fit_learns_and_keeps_its_numbers(tmp_path, capsys):
+    model, loader, optimizer, scheduler = small_parts()
+    trainer = Trainer(model, optimizer, scheduler=scheduler, run_dir=tmp_path / "run")
+    history = trainer.fit(loader, DataLoader(Subset(FashionMini(train=False), range(100)), batch_size=40), epochs=3)
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert history[-1]["train_loss"] < history[0]["train_loss"] * 0.8
+    assert set(history[0]) == {"epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"}
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["val_accuracy"]) for row in rows] == [row["val_accuracy"] for row in history]
+    printed = capsys.readouterr()
+    lines = printed.out.strip().splitlines()
+    assert len(lines) == 3  # not a terminal: one plain line per epoch, and no bar
+    assert lines[2].startswith("epoch 3/3: train loss")
+    assert "images/s" in lines[2]
+    assert printed.err == ""
+
+
+def test_means_are_over_samples_not_batches():
+    model = nn.Identity()
+    x = minidl.tensor([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
+    loader = DataLoader(TensorDataset(x, minidl.tensor([0, 0, 0])), batch_size=2)
+    trainer = Trainer(model, optim.SGD([nn.Parameter(minidl.zeros(1))], lr=0.1))
+    measured = trainer.evaluate(loader)
+    assert measured["accuracy"] == pytest.approx(2 / 3)
+    each = [math.log(1 + math.exp(-2)), math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))]
+    assert measured["loss"] == pytest.approx(sum(each) / 3, rel=1e-6)
+
+
+class Kill(Callback):
+    """Stops the process, as it were, in the middle of the second epoch."""
+
+    def __init__(self):
+        self.batches = 0
+
+    def on_batch_end(self, trainer, loss):
+        self.batches += 1
+        if self.batches == 9:
+            raise KeyboardInterrupt
+
+
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
+    model, loader, optimizer, scheduler = small_parts()
+    straight = Trainer(model, optimizer, scheduler=scheduler)
+    straight.fit(loader, epochs=3)
+
+    model2, loader2, optimizer2, scheduler2 = small_parts()
+    killed = Trainer(model2, optimizer2, scheduler=scheduler2, run_dir=tmp_path, callbacks=[Kill()])
+    with pytest.raises(KeyboardInterrupt):
+        killed.fit(loader2, epochs=3)
+
+    model3, loader3, optimizer3, scheduler3 = small_parts(seed=99)  # another start: all must come from the checkpoint
+    resumed = Trainer(model3, optimizer3, scheduler=scheduler3, run_dir=tmp_path)
+    resumed.fit(loader3, epochs=3, resume=True)
+    assert resumed.history == straight.history
+    for name, value in model.state_dict().items():
+        assert np.array_equal(value.numpy(), model3.state_dict()[name].numpy()), name
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_does_not():
+    def run(seed):
+        minidl.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(784, 10))
+        loader = DataLoader(Subset(FashionMini(), range(200)), batch_size=50, shuffle=True)
+        return Trainer(model, optim.SGD(model.parameters(), lr=0.1), seed=seed).fit(loader, epochs=2)
+
+    assert run(1) == run(1)
+    assert run(1) != run(2)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
+    model = nn.Linear(2, 2)
+    x = minidl.ones(6, 2)
+    loader = DataLoader(TensorDataset(x, minidl.zeros(6, dtype=minidl.int64)), batch_size=2)
+    trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1), run_dir=tmp_path)
+    trainer.fit(loader, epochs=1)
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    x[3, 0] = float("nan")
+    with pytest.raises(RuntimeError, match=r"the loss is nan in epoch 1, batch 1 \(learning rate 0\.1\)"):
+        trainer.fit(loader, epochs=1)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_empty_loaders_are_refused():
+    empty = TensorDataset(minidl.zeros(0, 2), minidl.zeros(0, dtype=minidl.int64))
+    model = nn.Linear(2, 2)
+    trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1))
+    for call in (lambda d: trainer.fit(d), trainer.evaluate, trainer.predict):
+        with pytest.raises(ValueError, match="no batches"):
+            call(DataLoader(empty, batch_size=2))
+
+
+def test_predict_keeps_order_and_mode():
+    model = nn.Sequential(nn.Dropout(0.9), nn.Identity())
+    trainer = Trainer(model, optim.SGD([nn.Parameter(minidl.zeros(1))], lr=0.1))
+    x = minidl.arange(10).float().reshape(5, 2)
+    outputs = trainer.predict(DataLoader(TensorDataset(x), batch_size=2))
+    assert outputs.tolist() == x.tolist()
+    assert not outputs.requires_grad
+    assert model.training
+
+
+def test_callbacks_and_early_stop():
+    calls = []
+
+    class Note(Callback):
+        def on_fit_start(self, trainer):
+            calls.append("start")
+
+        def on_batch_end(self, trainer, loss):
+            calls.append("batch")
+
+        def on_epoch_end(self, trainer, row):
+            calls.append(row["epoch"])
+            trainer.should_stop = row["epoch"] == 2
+
+        def on_fit_end(self, trainer):
+            calls.append("end")
+
+    model = nn.Linear(2, 1)
+    loader = DataLoader(TensorDataset(minidl.ones(4, 2), minidl.zeros(4, 1)), batch_size=2)
+    trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1), loss=F.mse_loss, callbacks=[Note()])
+    assert len(trainer.fit(loader, epochs=5)) == 2
+    assert calls == ["start", "batch", "batch", 1, "batch", "batch", 2, "end"]
+    assert set(trainer.history[0]) == {"epoch", "lr", "train_loss"}  # no accuracy for a regression
+
+
+def test_schedulers_step_when_they_should():
+    model = nn.Linear(2, 1)
+    loader = DataLoader(TensorDataset(minidl.ones(4, 2), minidl.zeros(4, 1)), batch_size=1)
+    optimizer = optim.SGD(model.parameters(), lr=1e-3)
+    step = optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.1)
+    history = Trainer(model, optimizer, loss=F.mse_loss, scheduler=step).fit(loader, epochs=3)
+    assert [row["lr"] for row in history] == pytest.approx([1e-3, 1e-4, 1e-5])
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    plateau = optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, factor=0.5)
+    history = Trainer(model, optimizer, loss=lambda y, t: (y - t).sum() * 0 + 1, scheduler=plateau).fit(loader, epochs=4)
+    assert [row["lr"] for row in history] == [0.1, 0.1, 0.05, 0.025]  # the first epoch sets the mark, the others miss it
+
+
+def test_metrics():
+    scores = minidl.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [1.0, 3.0, 2.0], [1.0, 2.0, 3.0]])
+    labels = minidl.tensor([2, 0, 2, 0])
+    assert accuracy(scores, labels) == 0.5
+    assert top_k_accuracy(scores, labels, k=2) == 0.75
+
+
+def test_checkpoints_give_back_what_they_were_given(tmp_path):
+    state = {
+        "a": minidl.tensor([1.0, 2.0]),
+        "groups": [{"lr": 0.1, "betas": (0.9, 0.999), "params": [0, 1], "flag": True, "none": None}],
+        "state": {0: {"step": 3, "buffer": minidl.arange(3)}},
+        "text": "x",
+        "infinite": float("inf"),
+    }
+    save_checkpoint(state, tmp_path / "c.safetensors")
+    back = load_checkpoint(tmp_path / "c.safetensors")
+    assert back["a"].tolist() == [1.0, 2.0]
+    assert back["state"][0]["buffer"].tolist() == [0, 1, 2]
+    assert back["groups"] == state["groups"]
+    assert isinstance(back["groups"][0]["betas"], tuple)
+    assert (back["text"], back["infinite"], back["state"][0]["step"]) == ("x", float("inf"), 3)
+
+
+def test_bad_checkpoints_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
+        load_checkpoint(tmp_path / "missing.safetensors")
+    (tmp_path / "text.safetensors").write_text("hello, this is not a file of Tensors")
+    with pytest.raises(ValueError, match=r"text\.safetensors is not a safetensors file, or is damaged"):
+        load_checkpoint(tmp_path / "text.safetensors")
+    minidl.save({"w": minidl.zeros(2)}, tmp_path / "weights.safetensors")
+    with pytest.raises(ValueError, match="is not a checkpoint of a training run"):
+        load_checkpoint(tmp_path / "weights.safetensors")
+    with pytest.raises(TypeError, match=r"cannot store a\.f of type function"):
+        save_checkpoint({"a": {"f": test_metrics}}, tmp_path / "x.safetensors")
+    whole = (tmp_path / "weights.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[:-3])
+    with pytest.raises(ValueError, match="damaged"):
+        minidl.load(tmp_path / "cut.safetensors")
+
+
+def test_save_and_load_weights(tmp_path):
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    minidl.save(model.state_dict(), tmp_path / "deep" / "weights.safetensors")
+    back = minidl.load(tmp_path / "deep" / "weights.safetensors")
+    assert list(sorted(back)) == sorted(model.state_dict())
+    for name, value in model.state_dict().items():
+        assert back[name].dtype == value.dtype
+        assert np.array_equal(back[name].numpy(), value.numpy()), name
+    with pytest.raises(TypeError, match="'w', got list"):
+        minidl.save({"w": [1, 2]}, tmp_path / "x.safetensors")
+
+
+def test_atomic_write_leaves_the_old_file_when_the_new_one_fails(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("old")
+
+    def fail():
+        with atomic_write(path) as temporary:
+            temporary.write_text("half of the new")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_pictures_are_drawn_or_a_line_says_why_not(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("matplotlib")
+    from minidl.training import pictures
+
+    rows = [{"epoch": i, "lr": 0.1, "train_loss": 1 / i, "val_loss": 2 / i} for i in (1, 2, 3)]
+    assert pictures.plot_curves(rows, tmp_path / "curves.png")
+    images, chances = np.random.default_rng(0).random((20, 1, 8, 8)), np.eye(20, 3)
+    assert pictures.plot_predictions(images, chances, np.zeros(20), ["a", "b", "c"], tmp_path / "p.png")
+    for name in ("curves.png", "p.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr(pictures, "_pyplot", lambda: None)
+    assert not pictures.plot_curves(rows, tmp_path / "other.png")
+    assert "pip install 'minidl[viz]'" in capsys.readouterr().err
+    assert not (tmp_path / "other.png").exists()
