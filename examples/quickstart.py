@@ -116,7 +116,7 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        print("\nStopped. Finished epochs are kept in runs/quickstart/ (metrics.csv and checkpoint.safetensors).")
+        print("\nStopped. What was finished is kept: see metrics.csv and checkpoint.safetensors in the results' folder.")
         sys.exit(130)
     except RuntimeError as error:
         if "was asked for" not in str(error):

@@ -42,9 +42,12 @@ from minidl.ops.comparison import (
     any,
     argmax,
     argmin,
+    bincount,
     bitwise_and,
+    bitwise_left_shift,
     bitwise_not,
     bitwise_or,
+    bitwise_right_shift,
     bitwise_xor,
     count_nonzero,
     eq,
@@ -53,6 +56,7 @@ from minidl.ops.comparison import (
     gt,
     isclose,
     isfinite,
+    isin,
     isinf,
     isnan,
     le,
@@ -62,6 +66,7 @@ from minidl.ops.comparison import (
     logical_xor,
     lt,
     ne,
+    unique,
 )
 from minidl.ops.conv import conv1d, conv2d, conv_transpose2d
 from minidl.ops.creation import (
@@ -73,12 +78,17 @@ from minidl.ops.creation import (
     from_numpy,
     full,
     full_like,
+    is_floating_point,
+    is_tensor,
     linspace,
     logspace,
     meshgrid,
+    numel,
     ones,
     ones_like,
     tensor,
+    tril_indices,
+    triu_indices,
     zeros,
     zeros_like,
 )
@@ -88,29 +98,27 @@ from minidl.ops.elementwise import (
     add,
     addcdiv,
     addcmul,
-    ceil,
-    clamp,
+    deg2rad,
     div,
-    floor,
+    float_power,
     floor_divide,
-    frac,
+    fmod,
     lerp,
-    maximum,
-    minimum,
     mul,
     neg,
+    positive,
     pow,
+    rad2deg,
     remainder,
-    round,
-    sign,
+    rsub,
     sub,
-    trunc,
-    where,
 )
 from minidl.ops.indexing import (
     argsort,
+    argwhere,
     gather,
     index_add,
+    index_fill,
     index_select,
     masked_fill,
     masked_select,
@@ -120,19 +128,24 @@ from minidl.ops.indexing import (
     scatter_add,
     select,
     sort,
+    take,
     take_along_dim,
     topk,
 )
-from minidl.ops.linalg import addmm, bmm, dot, einsum, matmul, mm, mv, outer, tensordot
+from minidl.ops.linalg import addmm, addmv, baddbmm, bmm, dot, einsum, inner, matmul, mm, mv, outer, tensordot
 from minidl.ops.reduction import (
     amax,
     amin,
+    aminmax,
     cumprod,
     cumsum,
+    dist,
     logsumexp,
     max,
     mean,
     min,
+    nanmean,
+    nansum,
     norm,
     prod,
     std,
@@ -141,16 +154,36 @@ from minidl.ops.reduction import (
     var,
     var_mean,
 )
+from minidl.ops.rounding import ceil, floor, frac, round, sign, trunc
+from minidl.ops.selection import (
+    clamp,
+    clamp_max,
+    clamp_min,
+    fmax,
+    fmin,
+    heaviside,
+    maximum,
+    minimum,
+    nan_to_num,
+    where,
+)
 from minidl.ops.shape import (
+    broadcast_tensors,
     broadcast_to,
     cat,
     chunk,
+    column_stack,
     diag,
+    diag_embed,
     diagonal,
     flatten,
     flip,
+    fliplr,
+    flipud,
+    hstack,
     movedim,
     permute,
+    ravel,
     repeat_interleave,
     reshape,
     roll,
@@ -159,13 +192,16 @@ from minidl.ops.shape import (
     stack,
     t,
     tile,
+    trace,
     transpose,
     tril,
     triu,
     unbind,
     unflatten,
     unsqueeze,
+    vstack,
 )
+from minidl.ops.special import hypot, logaddexp, logit, sinc
 from minidl.ops.unary import (
     acos,
     acosh,
@@ -215,7 +251,7 @@ from minidl.tensor import Tensor
 
 concat = concatenate = cat
 multiply, subtract, divide, true_divide = mul, sub, div, div
-absolute, negative, clip, swapaxes = abs, neg, clamp, transpose
+absolute, negative, clip, swapaxes, swapdims, moveaxis = abs, neg, clamp, transpose, transpose, movedim
 arcsin, arccos, arctan, arctan2, arcsinh, arccosh, arctanh = asin, acos, atan, atan2, asinh, acosh, atanh
 
 from minidl import autograd, cuda, data, datasets, io, nn, optim, testing, training, transforms  # noqa: E402

@@ -62,16 +62,15 @@ def result_type(*operands: Any) -> np.dtype:
     """
     by_priority: list[np.dtype | None] = [None, None, None]  # with dimensions, 0-d, Python numbers
     for x in operands:
-        dtype = getattr(x, "dtype", None)
-        if dtype is None:
-            priority, dtype = 2, _OF_PYTHON.get(type(x), _default[0])
+        if hasattr(x, "dtype"):
+            priority, dtype = (0 if x.ndim else 1), x.dtype
         else:
-            priority = 0 if x.ndim else 1
+            priority, dtype = 2, _OF_PYTHON.get(type(x), _default[0])
         known = by_priority[priority]
         by_priority[priority] = dtype if known is None else promote_types(known, dtype)
     result: np.dtype | None = None
-    for dtype in by_priority:
-        if dtype is not None and (result is None or _RANK[dtype.kind] > _RANK[result.kind]):
-            result = dtype
+    for known in by_priority:
+        if known is not None and (result is None or _RANK[known.kind] > _RANK[result.kind]):
+            result = known
     assert result is not None, "result_type needs an operand"
     return result

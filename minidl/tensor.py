@@ -59,7 +59,7 @@ class Tensor(TensorMethods):
     __array_ufunc__ = None  # so that `array * tensor` reaches Tensor.__rmul__
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
-        self.array = data.array if isinstance(data, Tensor) else _to_array(data, None, backend_for(None))
+        self.array = data.array if isinstance(data, Tensor) else to_array(data, None, backend_for(None))
         if requires_grad:
             self.requires_grad_()
 
@@ -91,6 +91,8 @@ class Tensor(TensorMethods):
     def numel(self) -> int:
         """Return the number of elements."""
         return self.array.size
+
+    nelement, ndimension = numel, dim
 
     @property
     def dtype(self) -> np.dtype:
@@ -160,8 +162,11 @@ class Tensor(TensorMethods):
     @property
     def grad_fn(self) -> Node | None:
         if self._base is not None:
-            _refresh_view(self)
+            self._refresh_view()
         return self._node
+
+    def _refresh_view(self) -> None:
+        """Bring a view's history up to date. ``minidl.ops.inplace`` puts the code here (imports run one way)."""
 
     @property
     def version(self) -> Version:
@@ -183,7 +188,7 @@ class Tensor(TensorMethods):
 
     @property
     def data(self) -> Tensor:
-        return self.detach()
+        return Tensor.wrap(self.array)  # unlike detach(), what is changed through it goes unnoticed, as in PyTorch
 
     @data.setter
     def data(self, value: Tensor) -> None:
@@ -313,9 +318,8 @@ class Tensor(TensorMethods):
         return t
 
     def __reduce__(self) -> Any:
-        if self._node is not None:
-            raise RuntimeError("a Tensor that an op made cannot be pickled with its history; pickle tensor.detach()")
-        return _rebuild, (type(self), self.backend.to_numpy(self.array), self.device.type, self._requires_grad)
+        # What an op made becomes a leaf: its history stays behind.
+        return _rebuild, (type(self), self.backend.to_numpy(self.array), self.device.type, self.requires_grad)
 
 
 def _rebuild(cls: type[Tensor], array: np.ndarray, place: str, requires_grad: bool) -> Tensor:
@@ -325,11 +329,7 @@ def _rebuild(cls: type[Tensor], array: np.ndarray, place: str, requires_grad: bo
     return t
 
 
-def _refresh_view(view: Tensor) -> None:
-    """Replaced by ``minidl.ops.inplace`` (imports run one way)."""
-
-
-def _to_array(data: Any, dtype: Any, backend: Backend) -> Any:
+def to_array(data: Any, dtype: Any, backend: Backend) -> Any:
     """A fresh array of ``data``: Python numbers become float32 or int64, arrays keep their dtype."""
     if isinstance(data, Tensor):
         data = data.array

@@ -13,8 +13,9 @@ import numpy as np
 
 import minidl
 from minidl.autograd import grad
+from minidl.backend.reference import conv
 from minidl.ops.base import Op, registry
-from minidl.ops.samples import Draw, draw_sample
+from minidl.ops.samples import Draw, Sample, draw_sample
 from minidl.tensor import Tensor
 from minidl.testing import gradcheck, gradgradcheck
 from tests.drawing import memory_of, present
@@ -33,7 +34,18 @@ def leaf(array: np.ndarray) -> Tensor:
 def check_derivatives(op: type[Op], draw: Draw) -> None:
     """First and second derivatives against finite differences, and the recorded gradient against the ordinary one."""
     arrays, function = draw_sample(op, draw)
-    check_function(function, [leaf(present(draw, np.asarray(a))) for a in arrays], draw)
+    with blocks_of(draw.choice([64, 4 << 20])):
+        check_function(function, [leaf(present(draw, np.asarray(a))) for a in arrays], draw)
+
+
+@contextmanager
+def blocks_of(size: int) -> Iterator[None]:
+    """Let convolutions take as many images at a time as fit in ``size`` bytes."""
+    usual, conv.BLOCK_BYTES = conv.BLOCK_BYTES, size
+    try:
+        yield
+    finally:
+        conv.BLOCK_BYTES = usual
 
 
 def check_function(function: Callable[..., Any], xs: list[Tensor], draw: Draw) -> None:
@@ -150,15 +162,27 @@ def check_paths(draw: Draw) -> None:
     check_function(function, [leaf(present(draw, np.asarray(a))) for a in arrays], draw)
 
 
+# -- functions that are no ops of their own -----------------------------------------------------------------------------
+
+
+def _std(draw: Draw) -> Sample:
+    x = draw.array(draw.shape(1, 3, 4), distinct=True)
+    dims, keepdim, correction = draw.dims(x.ndim), draw.flag(), 0
+    return (x + draw.array(x.shape),), lambda x: minidl.std(x, dims, correction=correction, keepdim=keepdim)
+
+
+COMPOSITES: dict[str, Callable[[Draw], Sample]] = {"std": _std}
+
 # -- kinks ------------------------------------------------------------------------------------------------------------
 
 
 class Kink(NamedTuple):
-    """The gradients of ``function`` at ``inputs``, for the cotangent 2, 3, 4, …"""
+    """The gradients of ``function`` at ``inputs``, for a cotangent (2, 3, 4, … unless given)."""
 
     function: Callable[..., Any]
     inputs: tuple[Any, ...]
     gradients: tuple[Any, ...]
+    cotangent: Any = None
 
 
 KINKS: dict[str, list[Kink]] = {
@@ -171,19 +195,21 @@ KINKS: dict[str, list[Kink]] = {
         Kink(lambda x: minidl.amax(x, 1), ([[1.0, 5.0, 5.0], [3.0, 3.0, 3.0]],), ([[0.0, 1.0, 1.0], [1.0, 1.0, 1.0]],)),
         Kink(minidl.amax, ([[1.0, 5.0], [5.0, 5.0]],), ([[0.0, 2 / 3], [2 / 3, 2 / 3]],)),
     ],
+    "Min": [Kink(lambda x: minidl.amin(x, 1), ([[1.0, 5.0, 1.0], [3.0, 3.0, 3.0]],), ([[1.0, 0.0, 1.0], [1.0, 1.0, 1.0]],))],
     "MaxPool2d": [
         Kink(lambda x: minidl.nn.functional.max_pool2d(x, 2), ([[[[5.0, 5.0], [5.0, 5.0]]]],), ([[[[2.0, 0.0], [0.0, 0.0]]]],))
     ],
     "Pow": [
         Kink(minidl.pow, ([0.0, 0.0, 0.0, 2.0], [0.0, 1.0, 3.0, 0.0]), ([0.0, 3.0, 0.0, 0.0], [0.0, 0.0, 0.0, 5 * np.log(2)])),
         Kink(lambda x: x**0, ([0.0, 2.0],), ([0.0, 0.0],)),
+        Kink(lambda b: 0.0**b, ([0.0, 1.0, -1.0, -1.0],), ([0.0, 0.0, -np.inf, np.inf],), [2.0, 3.0, 4.0, -5.0]),
     ],
     "Norm2": [Kink(lambda x: minidl.norm(x, dim=1), ([[0.0, 0.0], [3.0, 4.0]],), ([[0.0, 0.0], [1.8, 2.4]],))],
     "LogSumExp": [
         Kink(lambda x: minidl.logsumexp(x, 1), ([[-np.inf, -np.inf], [-np.inf, 0.0]],), ([[0.0, 0.0], [0.0, 3.0]],)),
         Kink(lambda x: minidl.logsumexp(x, 0), ([1000.0, 1000.0],), ([1.0, 1.0],)),
     ],
-    "safe_sqrt": [
+    "std": [
         Kink(lambda x: minidl.std(x, 1, unbiased=False), ([[1.0, 1.0], [1.0, 3.0]],), ([[0.0, 0.0], [-1.5, 1.5]],))
     ],
 }
@@ -192,7 +218,7 @@ KINKS: dict[str, list[Kink]] = {
 def check_kink(kink: Kink) -> None:
     xs = [leaf(np.array(x)) for x in kink.inputs]
     y = kink.function(*xs)
-    g = Tensor.wrap((np.arange(y.numel()) + 2.0).reshape(y.shape))
+    g = Tensor.wrap(np.reshape(np.arange(y.numel()) + 2.0 if kink.cotangent is None else kink.cotangent, y.shape))
     for create_graph in (False, True):
         found = grad(y, xs, g, retain_graph=True, create_graph=create_graph)
         for actual, expected in zip(found, kink.gradients, strict=True):

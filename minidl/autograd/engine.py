@@ -36,8 +36,9 @@ def backward(
             _accumulate(leaf, g, owned)
     else:
         for x in _as_tuple(inputs):
-            if edge_of(x) in found:
-                _accumulate(x, found[edge_of(x)][0], False)
+            edge = edge_of(x)
+            if edge in found:
+                _accumulate(x, *found.pop(edge))
 
 
 def grad(
@@ -121,6 +122,7 @@ def _walk(roots: list[tuple[Edge, Any]], keep_graph: bool, create_graph: bool, w
                         gs[output] = run_hook(hook, gs[output])
             if node.retained:
                 _retain(node, gs)
+            results: Any
             if useful is None or wanted is None:
                 results = node.pull(gs, create_graph)
             else:
@@ -135,9 +137,9 @@ def _walk(roots: list[tuple[Edge, Any]], keep_graph: bool, create_graph: bool, w
                 _check_nan(node, results)
             if not keep_graph:
                 node.release()
-            for i, (edge, g) in enumerate(zip(node.edges, results, strict=True)):
-                if edge is not None and g is not None:
-                    send(edge, g, node.owns_results and _fresh(g, i, results, gs))
+            for i, (to, g) in enumerate(zip(node.edges, results, strict=True)):
+                if to is not None and g is not None:
+                    send(to, g, node.owns_results and _fresh(g, i, results, gs))
             results = gs = g = None  # or they would live through the next pull
         for key, (g, owned) in arrived.items():
             leaf = key if wanted is None else key[0]
@@ -154,7 +156,7 @@ def _add(held: tuple[Any, bool], g: Any, owned: bool) -> tuple[Any, bool]:
     if ours and total.shape:
         total += g
         return total, True
-    if owned and getattr(g, "shape", ()):
+    if owned and g.shape:
         g += total
         return g, True
     return total + g, not isinstance(total, Tensor)

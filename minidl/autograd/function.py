@@ -11,23 +11,22 @@ from minidl.autograd.node import Node, count, edge_of, tensor_at
 from minidl.tensor import Tensor
 
 
-class Context(Node):
-    """What ``forward`` and ``backward`` of a ``Function`` share: ``ctx``. It is also the node of the graph.
+class Context:
+    """What ``forward`` and ``backward`` of a ``Function`` share: ``ctx``. Any attribute may be set on it.
 
-    Any attribute may be set on it. Tensors that backward needs go through ``save_for_backward``, so that an in-place
-    change of them is noticed and no memory is held in a cycle.
+    Tensors that backward needs go through ``save_for_backward``, so that an in-place change of them is noticed and no
+    memory is held in a cycle.
+
+    Attributes:
+        needs_input_grad: for each argument of ``forward``, whether its gradient is wanted.
     """
 
-    function: type[Function]
-    _materialize = True
-    _constant: tuple[int, ...] = ()
-
-    def __init__(self) -> None:
+    def __init__(self, needs: tuple[bool, ...]) -> None:
+        self.needs_input_grad = needs
         self._to_save: tuple[Tensor | None, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return f"{self.function.__name__}Backward"
+        self._constant: tuple[int, ...] = ()
+        self._materialize = True
+        self._node: FunctionNode | None = None  # while backward runs
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep Tensors (inputs, outputs or others) for ``backward``, which finds them in ``saved_tensors``."""
@@ -40,14 +39,7 @@ class Context(Node):
         Raises:
             RuntimeError: if they were freed by an earlier ``backward()``, or changed in place since.
         """
-        if self.saved is None and not self.released:
-            return self._to_save
-        return tuple(self._restored(i) for i in range(len(self._origin)))
-
-    @property
-    def needs_input_grad(self) -> tuple[bool, ...]:
-        """For each argument of ``forward``, whether its gradient is wanted."""
-        return self.needs
+        return self._to_save if self._node is None else self._node.saved_tensors()
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
         """Say that these outputs have no gradient."""
@@ -57,32 +49,55 @@ class Context(Node):
         """Whether an output that nobody used gets zeros (the default) or None as its cotangent."""
         self._materialize = value
 
-    def _freeze(self, outputs: tuple[Tensor, ...]) -> None:
-        """Store the saved Tensors by memory and history (see ``Node.save``)."""
-        made = {id(t): i for i, t in enumerate(outputs)}
-        self.saved = {}
-        self._origin: list[Any] = []  # of each saved Tensor: which output it is, or its edge
-        for i, t in enumerate(self._to_save):
-            self.save(i, None if t is None else t.array, None if t is None else t.version)
-            self._origin.append(None if t is None else made[id(t)] if id(t) in made else edge_of(t))
-        self._like = [(t.array.shape, t.array.dtype, t.backend) for t in outputs]
-        self._to_save = ()
 
-    def _restored(self, i: int) -> Tensor | None:
-        array, origin = self.restore(i, False), self._origin[i]
-        if array is None:
-            return None
-        assert self.saved is not None
-        return tensor_at((self, origin) if isinstance(origin, int) else origin, array, self.saved[i][1])
+class FunctionNode(Node):
+    """One call of a ``Function`` in the graph. (Not the ``ctx`` itself, on which a user may set any attribute.)"""
+
+    def __init__(self, function: type[Function], ctx: Context, args: tuple[Any, ...], edges: tuple[Any, ...]) -> None:
+        self.function, self.ctx = function, ctx
+        self.edges, self.needs, self.number = edges, ctx.needs_input_grad, count()
+        self.inputs_like = [(x.shape, x.dtype) if isinstance(x, Tensor) else None for x in args]
+        if anomaly.on:
+            self.made_at = where_called()
+
+    @property
+    def name(self) -> str:
+        return f"{self.function.__name__}Backward"
+
+    def keep(self, outputs: tuple[Tensor, ...]) -> None:
+        """Store what ``save_for_backward`` was given by memory and history (see ``Node.save``)."""
+        made = {id(t): i for i, t in enumerate(outputs)}
+        self.outputs = len(outputs)
+        self.outputs_like = [(t.array.shape, t.array.dtype, t.backend) for t in outputs]
+        self.saved = {}
+        self.origins: list[Any] = []  # of each saved Tensor: which output it is, or its edge
+        for i, t in enumerate(self.ctx._to_save):
+            self.save(i, None if t is None else t.array, None if t is None else t.version)
+            self.origins.append(None if t is None else made[id(t)] if id(t) in made else edge_of(t))
+        self.ctx._to_save = ()
+
+    def saved_tensors(self) -> tuple[Tensor | None, ...]:
+        """See ``Context.saved_tensors``."""
+        tensors: list[Tensor | None] = []
+        for i, origin in enumerate(self.origins):
+            array = self.restore(i, False)
+            assert self.saved is not None
+            edge = (self, origin) if isinstance(origin, int) else origin
+            tensors.append(None if array is None else tensor_at(edge, array, self.saved[i][1]))
+        return tuple(tensors)
 
     def pull(self, cotangents: list[Any], create_graph: bool) -> list[Any]:
         given: list[Any] = []
-        for g, (shape, dtype, backend) in zip(cotangents, self._like, strict=True):
+        for g, (shape, dtype, backend) in zip(cotangents, self.outputs_like, strict=True):
             if g is None:
-                given.append(Tensor.wrap(backend.zeros(shape, dtype=dtype)) if self._materialize else None)
+                given.append(Tensor.wrap(backend.zeros(shape, dtype=dtype)) if self.ctx._materialize else None)
             else:
                 given.append(g if isinstance(g, Tensor) else Tensor.wrap(backend.asarray(g)))
-        results = self.function.backward(self, *given)
+        self.ctx.needs_input_grad, self.ctx._node = self.needs, self
+        try:
+            results = self.function.backward(self.ctx, *given)
+        finally:
+            self.ctx._node = None  # or the two would keep each other alive
         results = results if isinstance(results, tuple) else (results,)
         expected = len(self.edges)
         if len(results) > expected and all(r is None for r in results[expected:]):
@@ -91,16 +106,16 @@ class Context(Node):
             raise RuntimeError(
                 f"function {self.name} returned an incorrect number of gradients (expected {expected}, got {len(results)})"
             )
-        gradients = [None if edge is None else self._fit(i, r) for i, (edge, r) in enumerate(zip(self.edges, results, strict=True))]
-        return [r if create_graph or r is None else r.array for r in gradients]
+        fitting = [self.fit(i, r) if need else None for i, (r, need) in enumerate(zip(results, self.needs, strict=True))]
+        return [r if create_graph or r is None else r.array for r in fitting]
 
-    def _fit(self, i: int, r: Any) -> Tensor | None:
+    def fit(self, i: int, r: Any) -> Tensor | None:
         """A gradient in the shape and dtype of the input it belongs to."""
         if r is None:
             return None
         if not isinstance(r, Tensor):
             raise RuntimeError(f"function {self.name} returned a {type(r).__name__} as gradient {i}: expected a Tensor or None")
-        shape, dtype = self._inputs_like[i]
+        shape, dtype = self.inputs_like[i]  # type: ignore[misc]  # an input that needs a gradient is a Tensor
         if r.shape != shape:
             extra = r.ndim - len(shape)
             if extra < 0 or any(n not in (1, m) for n, m in zip(shape, r.shape[extra:], strict=True)):
@@ -148,33 +163,25 @@ class Function:
     @classmethod
     def apply(cls, *args: Any) -> Any:
         """Run ``forward`` and record it as one operation."""
-        ctx = Context()
-        ctx.function = cls
         edges = tuple(edge_of(x) if isinstance(x, Tensor) else None for x in args)
-        ctx.needs = tuple(edge is not None for edge in edges)
-        recording = mode.recording and any(ctx.needs)
+        ctx = Context(tuple(edge is not None for edge in edges))
         with no_grad():
             if cls.setup_context is not None:
                 result = cls.forward(*args)
                 cls.setup_context(ctx, args, result)
             else:
                 result = cls.forward(ctx, *args)
-        outputs = result if isinstance(result, tuple) else (result,)
-        if not recording:
+        if not (mode.recording and any(ctx.needs_input_grad)):
             return result
-        # an input that is returned as it came becomes a Tensor of its own
-        inputs = {id(x) for x in args if isinstance(x, Tensor)}
-        outputs = tuple(t.detach() if isinstance(t, Tensor) and id(t) in inputs else t for t in outputs)
-        ctx.edges, ctx.number, ctx.outputs = edges, count(), len(outputs)
-        ctx._inputs_like = [(x.shape, x.dtype) if isinstance(x, Tensor) else None for x in args]
-        tensors = tuple(t for t in outputs if isinstance(t, Tensor))
-        if len(tensors) != len(outputs):
+        outputs = result if isinstance(result, tuple) else (result,)
+        if not all(isinstance(t, Tensor) for t in outputs):
             raise TypeError(f"{cls.__name__}.forward must return Tensors, got {[type(t).__name__ for t in outputs]}")
-        ctx._freeze(tensors)
-        if anomaly.on:
-            ctx.made_at = where_called()
-        for i, t in enumerate(tensors):
+        inputs = {id(x) for x in args}  # one that is returned as it came becomes a Tensor of its own
+        outputs = tuple(t.detach() if id(t) in inputs else t for t in outputs)
+        node = FunctionNode(cls, ctx, args, edges)
+        node.keep(outputs)
+        for i, t in enumerate(outputs):
             t._base = t._views = None  # a view's gradient would be that of the view, not the one given here
             if t.is_floating_point() and id(t) not in ctx._constant:
-                t._node, t._output = ctx, i
+                t._node, t._output = node, i
         return outputs if isinstance(result, tuple) else outputs[0]

@@ -74,7 +74,7 @@ def run_hook(hook: Callable[[Tensor], Tensor | None], g: Any) -> Any:
     if answer is None:
         return g
     if not isinstance(answer, Tensor):
-        raise TypeError(f"a hook must return a Tensor or None, got {type(answer).__name__}")
+        raise TypeError(f"expected a Tensor or None, but hook returned '{type(answer).__name__}'")
     if answer.shape != given.shape:
         raise RuntimeError(f"hook has changed the size of value: from {given.shape} to {answer.shape}")
     return answer.array if raw else answer

@@ -29,7 +29,7 @@ class Backend(ConvKernels, PoolKernels, NormKernels, IndexKernels, SpecialKernel
 
     name: str
     xp: Any
-    array_type: type
+    array_type: Any  # the class of its arrays
 
     def __init__(self, name: str, xp: ModuleType | Any, array_type: type) -> None:
         self.name = name

@@ -28,8 +28,22 @@ class CupyBackend(Backend):
         return self.xp.asnumpy(array)
 
     def scatter_add(self, target: Any, index: Any, values: Any) -> None:
-        """``target[index] += values`` in which an index that comes twice adds twice (in no fixed order)."""
-        self._cupyx.scatter_add(target, index, values)
+        """``target[index] += values`` in which an index that comes twice adds twice (in no fixed order).
+
+        CuPy adds atomically in the dtypes for which CUDA can: int32, uint32, uint64 and the floats. The others go the way of
+        one that can, and stay exact: int64 has the bits of uint64, and sums of bits do not depend on the sign; small integers
+        are added up in int32 and cut off again, as their own sum would be; booleans are true where any addend is.
+        """
+        kind, size = target.dtype.kind, target.dtype.itemsize
+        if kind == "i" and size == 8:
+            values = self.xp.asarray(values, dtype=target.dtype)
+            self._cupyx.scatter_add(target.view("uint64"), index, values.view("uint64"))
+        elif kind == "b" or (kind in "iu" and size < 4):
+            wide = target.astype("int32")
+            self._cupyx.scatter_add(wide, index, self.xp.asarray(values).astype("int32"))
+            target[...] = wide != 0 if kind == "b" else wide.astype(target.dtype)
+        else:
+            self._cupyx.scatter_add(target, index, values)
 
 
 def make_cupy_backend() -> CupyBackend:

@@ -16,6 +16,8 @@ class device:  # noqa: N801  (PyTorch's name)
     """
 
     __slots__ = ("index", "type")
+    type: str
+    index: int | None
 
     def __init__(self, type: str | device, index: int | None = None) -> None:
         if isinstance(type, device):

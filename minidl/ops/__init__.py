@@ -17,8 +17,11 @@ from minidl.ops import (
     padding,
     pool,
     reduction,
+    rounding,
     samples,
+    selection,
     shape,
+    special,
     unary,
 )
 
@@ -39,7 +42,10 @@ __all__ = [
     "padding",
     "pool",
     "reduction",
+    "rounding",
     "samples",
+    "selection",
     "shape",
+    "special",
     "unary",
 ]

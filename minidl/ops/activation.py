@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from minidl.ops.base import Elementwise, Op, raw
-from minidl.ops.elementwise import clamp, where
 from minidl.ops.reduction import sum
 from minidl.ops.samples import reals
+from minidl.ops.selection import clamp, where
 from minidl.ops.shape import normalize_dim, reshape
 from minidl.ops.unary import erf, exp, sigmoid, softplus, tanh
 from minidl.tensor import Tensor
@@ -169,9 +169,15 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """As ``leaky_relu`` with learned slopes, one or one per channel (He et al. 2015, "Delving deep")."""
-    if weight.numel() != 1 and input.ndim > 1:
+    if weight.ndim > 1:
+        raise RuntimeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}")
+    if weight.numel() != 1 and input.ndim == 0:
+        raise RuntimeError(f"prelu: {weight.numel()} slopes do not fit a 0-d input")
+    if weight.numel() == 1:
+        weight = reshape(weight, ())
+    elif input.ndim > 1:
         weight = reshape(weight, (-1, *[1] * (input.ndim - 2)))
-    return ReLU()(input) - weight * ReLU()(-input)
+    return where(raw(input) > 0, input, weight * input)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
@@ -181,6 +187,10 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """``input`` limited to [min_val, max_val]; outside, and on the limits, the slope is 0."""
+    if min_val > max_val:
+        raise ValueError(f"min_val cannot be greater than max_val, got {min_val} and {max_val}")
+    if input.dtype.kind in "iu":
+        return clamp(input, int(min_val), int(max_val))
     inside = (raw(input) > min_val) & (raw(input) < max_val)
     return where(inside, input, clamp(input, min_val, max_val).detach())
 
@@ -281,6 +291,6 @@ def log_softmax(input: Any, dim: int | None = None, dtype: Any = None) -> Any:
     return LogSoftmax(_softmax_dim("log_softmax", dim, x.ndim))(x)
 
 
-def softmin(input: Any, dim: int | None = None) -> Any:
+def softmin(input: Any, dim: int | None = None, dtype: Any = None) -> Any:
     """softmax(−input)."""
-    return softmax(-input, dim)
+    return softmax(-input, dim, dtype)

@@ -116,7 +116,8 @@ class Op(Node):
 
     def __call__(self, *inputs: Any) -> Any:
         """Apply the op: to Tensors (recording it where a gradient is wanted), or to raw arrays."""
-        first = dtype = None
+        first: Any = None
+        dtype: Any = None
         mixed = False
         arrays = []
         for x in inputs:
@@ -261,6 +262,8 @@ class Op(Node):
         dtype = dtypes.result_type(*[x for x in inputs if x is not None])
         if self.to_float and dtype.kind in "biu":
             dtype = dtypes.get_default_dtype()
+        if dtype.kind in "iu" and dtype.itemsize < 8:
+            inputs = tuple([_wrap_around(x, dtype) if type(x) is int else x for x in inputs])
         return tuple([x if getattr(x, "dtype", dtype) == dtype else cast(x, dtype) for x in inputs])
 
     @property
@@ -283,8 +286,14 @@ class Op(Node):
         message = str(error)
         shapes = [tuple(a.shape) for a in arrays if hasattr(a, "shape")]
         kind: type[Exception] = type(error)
+        if isinstance(error, IndexError):  # NumPy's AxisError is one too, and cannot be made from a message
+            kind = IndexError
+        elif isinstance(error, TypeError):  # the array module has no such function for this dtype
+            kind = NotImplementedError if "not supported" in message or "did not contain a loop" in message else TypeError
         if self.broadcasts and "broadcast" in message:
             kind, message = RuntimeError, _broadcast_message(shapes)
+        elif isinstance(error, IndexError):
+            message = f"{index_message(error)} (shape {', '.join(map(str, shapes))})"
         elif not str(error).startswith(self.label):
             message = f"{message} (input shapes {', '.join(map(str, shapes))})"
         prefix = "" if message.startswith(self.label) else f"{self.label}: "
@@ -295,6 +304,12 @@ class Elementwise(Op, abstract=True):
     """An op that treats every element alike; inputs broadcast, and gradients are summed back."""
 
     broadcasts = True
+
+
+def index_message(error: IndexError) -> str:
+    """NumPy's message about an index, in PyTorch's words."""
+    message = str(error).replace("for axis", "for dimension").replace("along axis", "along dimension")
+    return message.replace("for array: array is", "for tensor:")
 
 
 def at_place() -> str:
@@ -318,6 +333,13 @@ def _broadcast_message(shapes: list[tuple[int, ...]]) -> str:
                     f"dimension {dim}: shapes {a} and {b} do not broadcast"
                 )
     return f"shapes {', '.join(map(str, shapes))} do not broadcast"
+
+
+def _wrap_around(number: int, dtype: np.dtype) -> int:
+    """A Python integer as a small integer dtype holds it: 300 is 44 in uint8, as in PyTorch (NumPy would refuse)."""
+    bits = 8 * dtype.itemsize
+    number &= (1 << bits) - 1
+    return number - (1 << bits) if dtype.kind == "i" and number >> (bits - 1) else number
 
 
 def _note_view(op: Op, x: Any, y: Tensor) -> None:
@@ -349,6 +371,17 @@ def cast(x: Any, dtype: np.dtype) -> Any:
     from minidl.ops.elementwise import Cast
 
     return Cast(dtype)(x)
+
+
+def as_function(op: type[Op], name: str) -> Callable[[Tensor], Tensor]:
+    """The public function of a unary op without parameters; its documentation is the op's."""
+
+    def function(input: Tensor) -> Tensor:
+        return op()(input)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = op.__doc__
+    return function
 
 
 def raw(x: Any) -> Any:

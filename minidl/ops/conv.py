@@ -50,10 +50,11 @@ class Conv2dInputGrad(_Convolution):
     """The gradient of ``Conv2d`` for its input, from the cotangent g (N, O, OH, OW) and the weight."""
 
     def forward(self, xp, g, weight):
+        self.out = g.shape[2:]
         return xp.conv2d_input_grad(g, weight, self.size, *self.geometry)
 
     def vjp_g(self, ct, weight):
-        return Conv2d(*self.geometry)(ct, weight, None)
+        return _cut(Conv2d(*self.geometry)(ct, weight, None), self.out)
 
     def vjp_weight(self, ct, g):
         return Conv2dWeightGrad(*self.geometry, self.size, self.kernel)(g, ct)
@@ -68,10 +69,11 @@ class Conv2dWeightGrad(_Convolution):
     """The gradient of ``Conv2d`` for its weight, from the cotangent g (N, O, OH, OW) and the input x."""
 
     def forward(self, xp, g, x):
+        self.out = g.shape[2:]
         return xp.conv2d_weight_grad(g, x, self.kernel, *self.geometry)
 
     def vjp_g(self, ct, x):
-        return Conv2d(*self.geometry)(x, ct, None)
+        return _cut(Conv2d(*self.geometry)(x, ct, None), self.out)
 
     def vjp_x(self, ct, g):
         return Conv2dInputGrad(*self.geometry, self.size, self.kernel)(g, ct)
@@ -80,6 +82,11 @@ class Conv2dWeightGrad(_Convolution):
         x, weight, g, (stride, padding, dilation, groups) = _draw_convolution(draw)
         geometry = _geometry(weight.shape, stride, padding, dilation, groups)
         return (g, x), lambda g, x: Conv2dWeightGrad(*geometry, x.shape[2:], weight.shape[2:])(g, x)
+
+
+def _cut(y: Any, out: Any) -> Any:
+    """``y`` without the last positions, where a transposed convolution with much ``output_padding`` used fewer of them."""
+    return y if tuple(y.shape[2:]) == tuple(out) else y[:, :, : out[0], : out[1]]
 
 
 def _draw_convolution(draw: Any) -> tuple[Any, Any, Any, tuple[Any, ...]]:
@@ -102,7 +109,7 @@ def pair(value: Any, name: str) -> Pair:
     """One number for both directions, or two.
 
     Raises:
-        ValueError: otherwise.
+        RuntimeError: otherwise.
     """
     if isinstance(value, int):
         return value, value
@@ -110,7 +117,7 @@ def pair(value: Any, name: str) -> Pair:
     if len(value) == 1:
         return value[0], value[0]
     if len(value) != 2:
-        raise ValueError(f"{name} must be a number or two, got {value}")
+        raise RuntimeError(f"expected {name} to be a single integer value or a list of 2 values, but got {value}")
     return value
 
 
@@ -125,11 +132,11 @@ def _geometry(weight: Any, stride: Any, padding: Any, dilation: Any, groups: int
         padding = 0
     if padding == "same":
         if stride != (1, 1):
-            raise ValueError("padding='same' is not supported for strided convolutions")
+            raise RuntimeError("padding='same' is not supported for strided convolutions")
         totals = [d * (k - 1) for d, k in zip(dilation, weight[2:], strict=True)]
         sides: Any = tuple((t // 2, t - t // 2) for t in totals)
     elif isinstance(padding, str):
-        raise ValueError(f"Invalid padding string {padding!r}, should be one of 'valid', 'same'")
+        raise RuntimeError(f"Invalid padding string: {padding!r}, should be one of 'valid', 'same'")
     else:
         padding = pair(padding, "padding")
         if min(padding) < 0:
@@ -143,6 +150,9 @@ def _check(x: Any, weight: Any, bias: Any, geometry: tuple[Any, ...]) -> None:
     _, padding, dilation, groups = geometry
     o, cg = weight.shape[:2]
     shape = "×".join(map(str, weight.shape))
+    for name, t in (("weight", weight), ("bias", bias)):
+        if t is not None and t.dtype != x.dtype:
+            raise RuntimeError(f"conv2d: Input type ({x.dtype}) and {name} type ({t.dtype}) should be the same{at_place()}")
     if x.shape[1] != cg * groups:
         raise RuntimeError(
             f"conv2d: input has {x.shape[1]} channels, weight expects {cg * groups} (weight {shape}, groups={groups}); "
@@ -243,6 +253,6 @@ def conv_transpose2d(
     )
     if any(e >= max(s[i], d[i]) for i, e in enumerate(extra)):
         raise RuntimeError(f"output padding must be smaller than either stride or dilation, but got {extra}, {s}, {d}")
-    y = Conv2dInputGrad(*geometry, size, tuple(weight.shape[2:]))(input, weight)
+    y = Conv2dInputGrad(stride=s, padding=p, dilation=d, groups=groups, size=size, kernel=tuple(weight.shape[2:]))(input, weight)
     return y if bias is None else y + reshape(bias, (-1, 1, 1))
 

@@ -9,7 +9,7 @@ import numpy as np
 from minidl import dtypes
 from minidl.backend import backend_for
 from minidl.ops.shape import sizes
-from minidl.tensor import Tensor, _to_array
+from minidl.tensor import Tensor, to_array
 
 
 def _finish(array: Any, requires_grad: bool) -> Tensor:
@@ -19,6 +19,13 @@ def _finish(array: Any, requires_grad: bool) -> Tensor:
 
 def _dtype(dtype: Any) -> np.dtype:
     return dtypes.get_default_dtype() if dtype is None else np.dtype(dtype)
+
+
+def _sizes(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
+    shape = sizes(size)
+    if any(n < 0 for n in shape):
+        raise RuntimeError(f"{name}: Dimension size must be non-negative, got {shape}")
+    return shape
 
 
 def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -31,7 +38,7 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
         tensor([[1.0000, 2.0000],
                 [3.0000, 4.5000]])
     """
-    return _finish(_to_array(data, None if dtype is None else np.dtype(dtype), backend_for(device)), requires_grad)
+    return _finish(to_array(data, None if dtype is None else np.dtype(dtype), backend_for(device)), requires_grad)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
@@ -58,17 +65,17 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
 
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
-    return _finish(backend_for(device).zeros(sizes(size), dtype=_dtype(dtype)), requires_grad)
+    return _finish(backend_for(device).zeros(_sizes("zeros", size), dtype=_dtype(dtype)), requires_grad)
 
 
 def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones."""
-    return _finish(backend_for(device).ones(sizes(size), dtype=_dtype(dtype)), requires_grad)
+    return _finish(backend_for(device).ones(_sizes("ones", size), dtype=_dtype(dtype)), requires_grad)
 
 
 def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Memory as it comes, not set to anything."""
-    return _finish(backend_for(device).empty(sizes(size), dtype=_dtype(dtype)), requires_grad)
+    return _finish(backend_for(device).empty(_sizes("empty", size), dtype=_dtype(dtype)), requires_grad)
 
 
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -127,6 +134,8 @@ def linspace(
     start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """``steps`` numbers from ``start`` to ``end``, both included, evenly spaced."""
+    if steps < 0:
+        raise RuntimeError(f"linspace: number of steps must be non-negative, got {steps}")
     return _finish(backend_for(device).linspace(start, end, steps).astype(_dtype(dtype)), requires_grad)
 
 
@@ -137,12 +146,16 @@ def logspace(start: float, end: float, steps: int, base: float = 10.0, *, dtype:
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones on the diagonal of an n × m matrix, zeros elsewhere."""
+    if n < 0 or (m is not None and m < 0):
+        raise RuntimeError(f"eye: n and m must be greater or equal to 0, got {n} and {m}")
     return _finish(backend_for(device).eye(n, n if m is None else m, dtype=_dtype(dtype)), requires_grad)
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     """Coordinates of a grid: one Tensor for each given vector, all of the grid's shape."""
     vectors = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
+    if indexing not in ("ij", "xy"):
+        raise RuntimeError(f'meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
     swap = indexing == "xy" and len(vectors) > 1
     if swap:
         vectors[0], vectors[1] = vectors[1], vectors[0]
@@ -151,6 +164,30 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
         v.reshape([-1 if i == d else 1 for i in range(len(vectors))]).expand(shape) for d, v in enumerate(vectors)
     ]
     if swap:
-        grids = [g.transpose(0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
+
+
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, device: Any = None) -> Tensor:
+    """The row and column numbers (2, n) of the lower triangle of a row × col matrix."""
+    return Tensor.wrap(backend_for(device).from_numpy(np.stack(np.tril_indices(row, offset, col)).astype(dtype)))
+
+
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, device: Any = None) -> Tensor:
+    """The row and column numbers (2, n) of the upper triangle of a row × col matrix."""
+    return Tensor.wrap(backend_for(device).from_numpy(np.stack(np.triu_indices(row, offset, col)).astype(dtype)))
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether an object is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+def is_floating_point(input: Tensor) -> bool:
+    """Whether a Tensor's dtype is a floating point type."""
+    return input.is_floating_point()
+
+
+def numel(input: Tensor) -> int:
+    """The number of elements."""
+    return input.numel()

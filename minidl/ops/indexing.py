@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from minidl.backend import backend_of
-from minidl.ops.base import Op, backend_of_any, raw
-from minidl.ops.elementwise import where
-from minidl.ops.shape import broadcast_to, normalize_dim
+from minidl.ops.base import Op, backend_of_any, cast, raw
+from minidl.ops.selection import where
+from minidl.ops.shape import broadcast_to, normalize_dim, reshape
 from minidl.tensor import Tensor
 
 _BASIC = (int, slice, type(None), type(Ellipsis))
@@ -22,9 +22,9 @@ def raw_index(index: Any, like: Any) -> tuple[Any, ...]:
     def one(i: Any) -> Any:
         if isinstance(i, Tensor):
             i = i.array
+        if isinstance(i, slice) and i.step is not None and i.step <= 0:
+            raise ValueError(f"step must be greater than zero, got {i.step} in an index for shape {tuple(like.shape)}")
         if type(i) in _BASIC:
-            return i
-        if isinstance(i, slice):
             return i
         if isinstance(i, (bool, np.bool_)):
             return bool(i)
@@ -37,6 +37,8 @@ def raw_index(index: Any, like: Any) -> tuple[Any, ...]:
             i = xp.from_numpy(i)
         if i.dtype.kind not in "iub":
             raise IndexError(f"tensors used as indices must be long, int, byte or bool tensors, got {i.dtype}")
+        if i.dtype == np.uint8 and i.ndim:
+            return i.astype(bool)  # a mask, as in PyTorch
         return int(i) if i.ndim == 0 and i.dtype.kind != "b" else i
 
     return tuple(one(i) for i in index) if isinstance(index, tuple) else (one(index),)
@@ -45,6 +47,29 @@ def raw_index(index: Any, like: Any) -> tuple[Any, ...]:
 def is_basic(index: tuple[Any, ...]) -> bool:
     """Whether an index picks a regular block (a view), so that no element can come twice."""
     return all(type(i) in _BASIC for i in index)
+
+
+def split_index(index: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]] | None:
+    """An index as a view and an index into that view, if NumPy's order of dimensions would not be PyTorch's; else None.
+
+    ``x[0, :, [1, 2]]`` takes the slice 0 first in PyTorch, and then columns 1 and 2 of it. NumPy treats the 0 as an array
+    of indices too, and moves the dimension of the two arrays to the front, as it does when a slice stands between them.
+    """
+    kinds = ["s" if type(i) in (slice, type(None), type(Ellipsis)) else "b" if type(i) is bool else "n" if type(i) is int else "a" for i in index]
+    word = "".join(kinds)
+    if "n" not in word or "a" not in word or "b" in word or "s" not in word.strip("s"):
+        return None
+    view: list[Any] = []
+    rest: list[Any] = []
+    for i, kind in zip(index, word, strict=True):
+        if kind == "a":
+            view += [slice(None)] * (i.ndim if i.dtype.kind == "b" else 1)
+            rest.append(i)
+        else:
+            view.append(i)
+            if kind == "s":
+                rest.append(Ellipsis if i is Ellipsis else slice(None))
+    return tuple(view), tuple(rest)
 
 
 class GetItem(Op):
@@ -121,7 +146,8 @@ class IndexPut(Op):
         x = draw.array(draw.shape(1, 3))
         n = x.shape[0]
         index = draw.choice([(0,), (slice(None, None, 2),), (np.array([n - 1]),), (Ellipsis, slice(0, 1))])
-        v = draw.array(draw.choice([x[index].shape, ()]))
+        part = x[index].shape
+        v = draw.array(draw.choice([part, (), (1, 1, *part) if part else ()]))
         return (x, v), lambda x, v: IndexPut(_here(index, x))(x, v)
 
 
@@ -211,19 +237,25 @@ def _here(index: tuple[Any, ...], x: Any) -> tuple[Any, ...]:
 
 def getitem(input: Any, index: Any) -> Any:
     """``input[index]``, with integers, slices, None, ``...``, and integer or boolean arrays, lists or Tensors."""
-    return GetItem(raw_index(index, raw(input)))(input)
+    index = raw_index(index, raw(input))
+    parts = None if is_basic(index) else split_index(index)
+    if parts is not None:
+        return GetItem(parts[1])(GetItem(parts[0])(input))
+    return GetItem(index)(input)
 
 
 def gather(input: Any, dim: int, index: Tensor) -> Any:
     """Take elements along ``dim`` at ``index`` (integers, of as many dimensions as the input).
 
     Raises:
-        IndexError / RuntimeError: if an index is out of range, or the shapes do not fit.
+        RuntimeError: if an index is out of range, or the shapes do not fit.
     """
     positions = _check_index("gather", input, dim, index)
+    if positions.size == 0 and positions.ndim != input.ndim:
+        return reshape(reshape(input, (-1,))[:0], positions.shape)
     dim = normalize_dim(dim, input.ndim)
     if input.ndim == 0:
-        return input + 0 if positions.ndim == 0 else broadcast_to(input, positions.shape)
+        return reshape(Gather(0, positions.reshape(-1))(reshape(input, (1,))), positions.shape)
     return Gather(dim, positions)(input)
 
 
@@ -232,12 +264,12 @@ def _check_index(name: str, input: Any, dim: int, index: Any) -> Any:
     positions = raw(index)
     if positions.dtype.kind not in "iu":
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index, got {positions.dtype}")
-    if positions.ndim != input.ndim and input.ndim:
+    if positions.ndim != input.ndim and input.ndim and positions.size:
         raise RuntimeError(
             f"{name}(): Index tensor must have the same number of dimensions as input tensor: {tuple(positions.shape)} for "
             f"input {tuple(input.shape)}"
         )
-    for d in range(input.ndim):
+    for d in range(input.ndim if positions.size else 0):
         if d != dim and positions.shape[d] > input.shape[d]:
             raise RuntimeError(
                 f"Size does not match at dimension {d} expected index {list(positions.shape)} to be no larger than self "
@@ -247,14 +279,16 @@ def _check_index(name: str, input: Any, dim: int, index: Any) -> Any:
         low, high = int(positions.min()), int(positions.max())
         if low < 0 or high >= input.shape[dim]:
             bad = low if low < 0 else high
-            raise IndexError(f"{name}(): index {bad} is out of bounds for dimension {dim} with size {input.shape[dim]}")
+            raise RuntimeError(f"{name}(): index {bad} is out of bounds for dimension {dim} with size {input.shape[dim]}")
     return positions
 
 
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """``gather`` whose other dimensions broadcast; without ``dim``, from the flattened input."""
+    """``gather`` whose other dimensions broadcast; negative indices count from the end; without ``dim``, from the flattened input."""
     if dim is None:
-        return gather(input.reshape(-1), 0, indices.reshape(-1))
+        return take_along_dim(reshape(input, (-1,)), reshape(indices, (-1,)), 0)
+    xp, positions = backend_of_any(input), raw(indices)
+    indices = Tensor.wrap(xp.where(positions < 0, positions + input.shape[dim], positions))
     dim = normalize_dim(dim, input.ndim)
     shape = np.broadcast_shapes(
         tuple(1 if i == dim else n for i, n in enumerate(input.shape)),
@@ -270,13 +304,17 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     if index.ndim > 1:
         raise IndexError(f"index_select(): Index is supposed to be a vector, got shape {index.shape}")
     if input.ndim == 0:
-        return input + 0
+        return reshape(index_select(reshape(input, (1,)), 0, index), ())
     return getitem(input, (slice(None),) * dim + (raw(index).reshape(-1),))
 
 
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """The part of length ``length`` from ``start`` along ``dim`` (a view)."""
+    if input.ndim == 0:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     dim = normalize_dim(dim, input.ndim)
+    if not -input.shape[dim] <= start <= input.shape[dim]:
+        raise IndexError(f"start out of range (expected to be in range of [{-input.shape[dim]}, {input.shape[dim]}], but got {start})")
     if length < 0 or not -input.shape[dim] <= start <= input.shape[dim] or start % (input.shape[dim] + 1) + length > input.shape[dim]:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({input.shape[dim]}).")
     start = start + input.shape[dim] if start < 0 else start
@@ -293,6 +331,12 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """``input`` with ``value`` wherever ``mask`` is True."""
     if raw(mask).dtype != np.dtype("bool"):
         raise RuntimeError(f"masked_fill only supports boolean masks, but got mask with dtype {raw(mask).dtype}")
+    if hasattr(value, "dtype"):
+        if value.ndim:
+            raise RuntimeError(f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).")
+        value = value if value.dtype == input.dtype else cast(value, input.dtype)
+    elif input.dtype.kind in "biu":
+        value = input.dtype.type(value).item()  # the result keeps the dtype of ``input``
     return where(mask, value, input)
 
 
@@ -304,19 +348,21 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 
 def _scatter(input: Tensor, dim: int, index: Tensor, src: Any, add: bool) -> Tensor:
     name = "scatter_add" if add else "scatter"
-    positions = _check_scatter_index(name, input, dim, index)
+    if input.ndim == 0:
+        flat = [reshape(x, (1,)) if hasattr(x, "dtype") and x.ndim == 0 else x for x in (input, index, src)]
+        return reshape(_scatter(flat[0], dim, flat[1], flat[2], add), ())
+    positions = _check_index(name, input, dim, index)
     dim = normalize_dim(dim, input.ndim)
+    if hasattr(src, "dtype"):
+        if src.dtype != input.dtype:
+            raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}")
+        if src.ndim and src.ndim != positions.ndim:
+            raise RuntimeError(f"{name}(): Index tensor must have the same number of dimensions as src tensor: {positions.ndim} and {src.ndim}")
     if hasattr(src, "dtype") and raw(src).ndim:
         src = getitem(src, tuple(slice(n) for n in positions.shape))  # only the part that the index covers is used
     if add:
         return input + GatherGrad(dim, positions, tuple(input.shape))(src)
     return IndexPut(_along(backend_of_any(input), positions, dim))(input, src)
-
-
-def _check_scatter_index(name: str, input: Tensor, dim: int, index: Tensor) -> Any:
-    if input.ndim == 0:
-        raise RuntimeError(f"{name}(): expected an input with at least one dimension")
-    return _check_index(name, input, dim, index)
 
 
 def scatter(input: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
@@ -332,8 +378,35 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
     """``input`` with the slices of ``source`` added at the positions ``index`` along ``dim``."""
     dim = normalize_dim(dim, input.ndim)
+    if input.ndim == 0:
+        return reshape(index_add(reshape(input, (1,)), 0, reshape(index, (-1,)), reshape(source, (-1,)), alpha=alpha), ())
+    index = reshape(index, (-1,))
+    expected = (*input.shape[:dim], raw(index).size, *input.shape[dim + 1 :])
+    if tuple(source.shape) != expected:
+        raise RuntimeError(f"index_add(): source has shape {tuple(source.shape)}, needs {expected} for input {tuple(input.shape)}, dim {dim}")
     where_to = (slice(None),) * dim + (raw(index),)
     return input + ScatterAdd(where_to, tuple(input.shape))(source if alpha == 1 else source * alpha)
+
+
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+    """``input`` with ``value`` (a number or 0-d Tensor) in the slices at the positions ``index`` along ``dim``."""
+    dim = normalize_dim(dim, input.ndim)
+    if input.ndim == 0:
+        return reshape(index_fill(reshape(input, (1,)), 0, index, value), ())
+    xp = backend_of_any(input)
+    chosen = xp.zeros(input.shape[dim], dtype=bool)
+    chosen[raw(index).reshape(-1)] = True
+    return masked_fill(input, Tensor.wrap(chosen.reshape([-1 if d == dim else 1 for d in range(input.ndim)])), value)
+
+
+def take(input: Tensor, index: Tensor) -> Tensor:
+    """The elements at ``index`` of the flattened input, in the shape of ``index``."""
+    return getitem(reshape(input, (-1,)), raw(index).reshape(-1)).reshape(index.shape)
+
+
+def argwhere(input: Tensor) -> Tensor:
+    """The indices of the elements that are not 0, one row each (int64)."""
+    return nonzero(input)
 
 
 def nonzero(input: Tensor, as_tuple: bool = False) -> Any:
@@ -397,6 +470,8 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 def embedding(input: Tensor, weight: Any, padding_idx: int | None = None) -> Any:
     """Rows of ``weight`` (num_embeddings, embedding_dim) at the indices ``input``; the padding row gets no gradient."""
     index = raw(input)
+    if weight.ndim != 2:
+        raise RuntimeError(f"embedding(): 'weight' must be 2-D, got shape {tuple(weight.shape)}")
     if index.dtype.kind not in "iu":
         raise RuntimeError(f"embedding(): expected indices of dtype int32 or int64, got {index.dtype}")
     if index.size and not (int(index.min()) >= 0 and int(index.max()) < weight.shape[0]):

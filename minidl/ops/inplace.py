@@ -15,13 +15,12 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from minidl import tensor as tensor_module
 from minidl.autograd.hooks import carry_retained
 from minidl.autograd.mode import mode
 from minidl.autograd.node import edge_of
-from minidl.ops.base import Op, at_place, cast
+from minidl.ops.base import Op, at_place, cast, index_message
 from minidl.ops.shape import broadcast_to, expand_as
-from minidl.tensor import Tensor
+from minidl.tensor import Tensor, to_array
 
 
 class WriteView(Op):
@@ -98,7 +97,7 @@ def refresh_view(view: Tensor) -> None:
     _give_history(view, anew)
 
 
-tensor_module._refresh_view = refresh_view
+Tensor._refresh_view = refresh_view  # type: ignore[method-assign,assignment]
 
 
 def assign(x: Tensor, result: Tensor, name: str) -> Tensor:
@@ -108,7 +107,7 @@ def assign(x: Tensor, result: Tensor, name: str) -> Tensor:
             f"{name}: output with shape {list(x.shape)} doesn't match the broadcast shape {list(result.shape)}"
         )
     if result.dtype != x.dtype:
-        if result.dtype.kind == "f" and x.dtype.kind != "f":
+        if (result.dtype.kind == "f" and x.dtype.kind != "f") or x.dtype.kind == "b":
             raise RuntimeError(f"{name}: result type {result.dtype} can't be cast to the desired output type {x.dtype}")
         result = cast(result, x.dtype)
     recorded = mode.recording and result.grad_fn is not None
@@ -129,6 +128,8 @@ def assign(x: Tensor, result: Tensor, name: str) -> Tensor:
 def _write(x: Tensor, index: Any, value: Any, name: str) -> None:
     try:
         x.array[index] = value
+    except IndexError as error:
+        raise IndexError(f"{name}: {index_message(error)} (shape {x.shape})") from error
     except ValueError as error:
         if getattr(getattr(x.array, "flags", None), "writeable", True):
             shapes = f"value tensor of shape {list(getattr(value, 'shape', ()))} cannot be broadcast to indexing result of shape"
@@ -185,10 +186,15 @@ def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 def setitem(self: Tensor, index: Any, value: Any) -> None:
     """``self[index] = value``."""
-    from minidl.ops.indexing import raw_index
+    from minidl.ops.indexing import GetItem, is_basic, raw_index, split_index
 
     forbid_leaf(self, "__setitem__")
-    _put(self, raw_index(index, self.array), value, "__setitem__")
+    index = raw_index(index, self.array)
+    parts = None if is_basic(index) else split_index(index)
+    if parts is None:
+        _put(self, index, value, "__setitem__")
+    else:
+        _put(GetItem(parts[0])(self), parts[1], value, "__setitem__")
 
 
 def _put(self: Tensor, index: tuple[Any, ...], value: Any, name: str) -> None:
@@ -196,7 +202,7 @@ def _put(self: Tensor, index: tuple[Any, ...], value: Any, name: str) -> None:
     from minidl.ops.indexing import GetItem, IndexPut, is_basic
 
     if not isinstance(value, (Tensor, int, float, bool)):
-        value = Tensor.wrap(tensor_module._to_array(value, self.dtype, self.backend))
+        value = Tensor.wrap(to_array(value, self.dtype, self.backend))
     if isinstance(value, Tensor) and type(value.array) is not type(self.array):
         if value.ndim:
             raise RuntimeError(
@@ -218,7 +224,7 @@ def _put(self: Tensor, index: tuple[Any, ...], value: Any, name: str) -> None:
 def copy_(self: Tensor, src: Tensor) -> Tensor:
     """Copy the values of ``src`` (broadcast, cast, and moved between devices as needed) into this Tensor."""
     forbid_leaf(self, "copy_")
-    src = src.to(device=self.device, dtype=self.dtype) if isinstance(src, Tensor) else tensor_module.Tensor(src)
+    src = src.to(device=self.device, dtype=self.dtype) if isinstance(src, Tensor) else Tensor(src)
     _put(self, (Ellipsis,), expand_as(src, self), "copy_")
     return self
 

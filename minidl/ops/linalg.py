@@ -94,6 +94,7 @@ def matmul(input: Any, other: Any) -> Any:
         RuntimeError: if the inner sizes differ.
     """
     a, b = input, other
+    _same_dtype("matmul", a, b)
     if a.ndim == 0 or b.ndim == 0:
         raise RuntimeError(f"both arguments to matmul need to be at least 1D, but they are {a.ndim}D and {b.ndim}D")
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
@@ -110,6 +111,13 @@ def matmul(input: Any, other: Any) -> Any:
     if a.ndim > 2 and b.ndim == 2:  # one large product instead of many small ones
         return reshape(MatMul()(_flat(a), b), (*a.shape[:-1], b.shape[1]))
     return MatMul()(a, b)
+
+
+def _same_dtype(name: str, *xs: Any) -> None:
+    """Products of matrices mix no dtypes: a float64 that slipped in would silently make everything slow."""
+    found = [x.dtype for x in xs if hasattr(x, "dtype")]
+    if any(d != found[0] for d in found):
+        raise RuntimeError(f"{name}: expected operands of one dtype, but found {' and '.join(map(str, found))}{at_place()}")
 
 
 def _flat(a: Any) -> Any:
@@ -131,6 +139,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
             f"mat1 and mat2 shapes cannot be multiplied ({rows} and {weight.shape[-1]}x{weight.shape[0] if weight.ndim > 1 else 1}): "
             f"linear expects {weight.shape[-1]} input features, got an input of shape {tuple(input.shape)}{at_place()}"
         )
+    _same_dtype("linear", input, weight, bias)
     if weight.ndim == 1:
         y = matmul(input, weight)
         return y if bias is None else y + bias
@@ -176,6 +185,25 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: 
     """beta · input + alpha · (mat1 · mat2)."""
     product = mm(mat1, mat2)
     return (input if beta == 1 else input * beta) + (product if alpha == 1 else product * alpha)
+
+
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta · input + alpha · (mat · vec)."""
+    product = mv(mat, vec)
+    return (input if beta == 1 else input * beta) + (product if alpha == 1 else product * alpha)
+
+
+def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta · input + alpha · bmm(batch1, batch2)."""
+    product = bmm(batch1, batch2)
+    return (input if beta == 1 else input * beta) + (product if alpha == 1 else product * alpha)
+
+
+def inner(input: Tensor, other: Tensor) -> Tensor:
+    """The inner products along the last dimensions."""
+    if input.ndim == 0 or other.ndim == 0:
+        return input * other
+    return tensordot(input, other, ([-1], [-1]))
 
 
 def einsum(equation: str, *operands: Any) -> Any:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minidl.ops.activation import log_softmax
-from minidl.ops.base import at_place, backend_of_any, raw
-from minidl.ops.elementwise import clamp, where
+from minidl.ops.base import Elementwise, at_place, backend_of_any, raw
 from minidl.ops.indexing import gather
 from minidl.ops.reduction import mean, sum
-from minidl.ops.shape import reshape
-from minidl.ops.unary import exp, log, softplus
+from minidl.ops.samples import reals
+from minidl.ops.selection import clamp, where
+from minidl.ops.shape import broadcast_to, reshape
+from minidl.ops.unary import exp, log, log1p, softplus
 from minidl.tensor import Tensor
 
 
@@ -126,6 +129,8 @@ def cross_entropy(
     classes = input.shape[1]
     logs = log_softmax(input, 1)
     if raw(target).dtype.kind == "f":
+        if ignore_index >= 0:
+            raise RuntimeError(f"ignore_index is not supported for floating point target, got {ignore_index}{at_place()}")
         if tuple(target.shape) != tuple(input.shape):
             raise RuntimeError(
                 f"cross_entropy: expected class probabilities of shape {tuple(input.shape)} or integer class labels, got "
@@ -175,7 +180,7 @@ def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
     """½d² where |d| ≤ delta, else delta · (|d| − ½ delta), with d = input − target (Huber 1964)."""
     if delta <= 0:
-        raise ValueError(f"huber_loss does not support non-positive values for delta, got {delta}")
+        raise RuntimeError(f"huber_loss does not support non-positive values for delta, got {delta}")
     distance = abs(input - target)
     inner = clamp(distance, max=delta)
     return reduce(inner * (distance - inner * 0.5), reduction)
@@ -184,10 +189,30 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
 def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Any:
     """½d²/beta where |d| < beta, else |d| − ½ beta, with d = input − target (Girshick 2015)."""
     if beta < 0:
-        raise ValueError(f"smooth_l1_loss does not support negative values for beta, got {beta}")
+        raise RuntimeError(f"smooth_l1_loss does not support negative values for beta, got {beta}")
     if beta == 0:
         return l1_loss(input, target, reduction)
     return huber_loss(input, target, reduction, beta) * (1 / beta)
+
+
+class BinaryCrossEntropy(Elementwise):
+    """−(t · log p + (1 − t) · log(1 − p)), each logarithm at least −100.
+
+    The slope in p, (p − t) / (p · (1 − p)), has at least 1e-12 for its divisor, as in PyTorch: so it is 0, not NaN, where a
+    prediction of 0 or 1 is right.
+    """
+
+    quiet = True
+    samples = reals(0.1, 0.9), reals(0, 1)
+
+    def forward(self, xp, p, t):
+        return -(t * xp.maximum(xp.log(p), -100) + (1 - t) * xp.maximum(xp.log1p(-p), -100))
+
+    def vjp_p(self, g, p, t):
+        return g * (p - t) / clamp(p * (1 - p), min=1e-12)
+
+    def vjp_t(self, g, p):
+        return g * (clamp(log1p(-p), min=-100.0) - clamp(log(p), min=-100.0))
 
 
 def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Any:
@@ -196,7 +221,7 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction:
     array = raw(input)
     if array.size and not (float(array.min()) >= 0 and float(array.max()) <= 1):
         raise RuntimeError("binary_cross_entropy: all elements of input should be between 0 and 1")
-    losses = -(target * clamp(log(input), min=-100.0) + (1 - target) * clamp(log(1 - input), min=-100.0))
+    losses = BinaryCrossEntropy()(input, target)
     return reduce(losses if weight is None else losses * weight, reduction)
 
 
@@ -222,8 +247,8 @@ def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = 
 
 
 def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, reduction: str = "mean") -> Any:
-    """``input`` where ``target`` is 1, max(0, margin − input) where it is −1."""
-    losses = where(raw(target) == 1, input, 0) + where(raw(target) == -1, clamp(margin - input, min=0.0), 0)
+    """``input`` where ``target`` is 1, max(0, margin − input) where it is −1 (and, as in PyTorch, both for other targets)."""
+    losses = where(raw(target) != -1, input, 0) + where(raw(target) != 1, clamp(margin - input, min=0.0), 0)
     return reduce(losses, reduction)
 
 
@@ -266,6 +291,8 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     """x1 · x2 / (|x1| |x2|) along ``dim``."""
     from minidl.ops.reduction import norm
 
+    shape = np.broadcast_shapes(tuple(x1.shape), tuple(x2.shape))
+    x1, x2 = broadcast_to(x1, shape), broadcast_to(x2, shape)
     lengths = clamp(norm(x1, 2, dim), min=eps) * clamp(norm(x2, 2, dim), min=eps)
     return sum(x1 * x2, dim) / lengths
 

@@ -7,12 +7,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidl import dtypes
-from minidl import tensor as tensor_module
 from minidl.backend import backend_for, device
-from minidl.ops import activation, comparison, elementwise, indexing, inplace, linalg, reduction, shape, unary
+from minidl.ops import (
+    activation,
+    comparison,
+    elementwise,
+    indexing,
+    inplace,
+    linalg,
+    reduction,
+    rounding,
+    selection,
+    special,
+    unary,
+)
+from minidl.ops import shape as shaping
 from minidl.ops.base import Op, cast
 from minidl.ops.inplace import in_place
-from minidl.tensor import Tensor
+from minidl.tensor import Tensor, to_array
+from minidl.tensor import TensorMethods as RuntimeMethods
+
+
+bool_ = bool  # the class body below has a method ``bool``
 
 
 class Transfer(Op):
@@ -39,10 +55,11 @@ class TensorMethods:
 
     if TYPE_CHECKING:  # what they may count on in Tensor
         array: Any
-        shape: tuple[int, ...]
-        ndim: int
-        dtype: np.dtype
-        requires_grad: bool
+
+        @property
+        def ndim(self) -> int: ...
+        @property
+        def dtype(self) -> np.dtype: ...
 
     __array_priority__ = 1000
 
@@ -114,6 +131,20 @@ class TensorMethods:
     def __xor__(self, other: Any) -> Tensor:
         return comparison.bitwise_xor(self, other)
 
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __lshift__(self, other: Any) -> Tensor:
+        return comparison.bitwise_left_shift(self, other)
+
+    def __rshift__(self, other: Any) -> Tensor:
+        return comparison.bitwise_right_shift(self, other)
+
+    def __rlshift__(self, other: Any) -> Tensor:
+        return comparison.bitwise_left_shift(other, self)
+
+    def __rrshift__(self, other: Any) -> Tensor:
+        return comparison.bitwise_right_shift(other, self)
+
     def __invert__(self) -> Tensor:
         return comparison.bitwise_not(self)
 
@@ -147,10 +178,16 @@ class TensorMethods:
     )  # fmt: skip
     multiply, subtract, divide = elementwise.mul, elementwise.sub, elementwise.div
     pow, floor_divide, remainder = elementwise.pow, elementwise.floor_divide, elementwise.remainder
-    maximum, minimum, clamp, clip = elementwise.maximum, elementwise.minimum, elementwise.clamp, elementwise.clamp
-    neg, abs, sign, floor, ceil = elementwise.neg, elementwise.abs, elementwise.sign, elementwise.floor, elementwise.ceil
-    trunc, frac, round, lerp = elementwise.trunc, elementwise.frac, elementwise.round, elementwise.lerp
+    maximum, minimum, clamp, clip = selection.maximum, selection.minimum, selection.clamp, selection.clamp
+    neg, abs, sign, floor, ceil = elementwise.neg, elementwise.abs, rounding.sign, rounding.floor, rounding.ceil
+    trunc, frac, round, lerp = rounding.trunc, rounding.frac, rounding.round, elementwise.lerp
     addcmul, addcdiv = elementwise.addcmul, elementwise.addcdiv
+    fmod, float_power, positive = elementwise.fmod, elementwise.float_power, elementwise.positive
+    rad2deg, deg2rad = elementwise.rad2deg, elementwise.deg2rad
+    clamp_min, clamp_max, fmax, fmin = selection.clamp_min, selection.clamp_max, selection.fmax, selection.fmin
+    nan_to_num, heaviside = selection.nan_to_num, selection.heaviside
+    hypot, logaddexp, logit, sinc = special.hypot, special.logaddexp, special.logit, special.sinc
+    absolute, negative = elementwise.abs, elementwise.neg
 
     square, sqrt, rsqrt, reciprocal = unary.square, unary.sqrt, unary.rsqrt, unary.reciprocal
     exp, exp2, expm1 = unary.exp, unary.exp2, unary.expm1
@@ -171,26 +208,33 @@ class TensorMethods:
     isclose, allclose, equal = comparison.isclose, comparison.allclose, comparison.equal
     logical_and, logical_or, logical_not = comparison.logical_and, comparison.logical_or, comparison.logical_not
     logical_xor, bitwise_not = comparison.logical_xor, comparison.bitwise_not
+    bitwise_and, bitwise_or, bitwise_xor = comparison.bitwise_and, comparison.bitwise_or, comparison.bitwise_xor
+    bitwise_left_shift, bitwise_right_shift = comparison.bitwise_left_shift, comparison.bitwise_right_shift
+    unique, bincount, isin = comparison.unique, comparison.bincount, comparison.isin
     argmax, argmin, all, any, count_nonzero = (
         comparison.argmax, comparison.argmin, comparison.all, comparison.any, comparison.count_nonzero
     )  # fmt: skip
 
     sum, mean, var, std, prod = reduction.sum, reduction.mean, reduction.var, reduction.std, reduction.prod
     max, min, amax, amin = reduction.max, reduction.min, reduction.amax, reduction.amin
+    nansum, nanmean, aminmax, dist = reduction.nansum, reduction.nanmean, reduction.aminmax, reduction.dist
     cumsum, cumprod, logsumexp, norm = reduction.cumsum, reduction.cumprod, reduction.logsumexp, reduction.norm
 
-    reshape, view, flatten, unflatten = shape.reshape, shape.view, shape.flatten, shape.unflatten
+    reshape, view, flatten, unflatten = shaping.reshape, shaping.view, shaping.flatten, shaping.unflatten
     permute, transpose, movedim, swapaxes, t = (
-        shape.permute, shape.transpose, shape.movedim, shape.transpose, shape.t
+        shaping.permute, shaping.transpose, shaping.movedim, shaping.transpose, shaping.t
     )  # fmt: skip
-    squeeze, unsqueeze, expand, expand_as = shape.squeeze, shape.unsqueeze, shape.expand, shape.expand_as
+    squeeze, unsqueeze, expand, expand_as = shaping.squeeze, shaping.unsqueeze, shaping.expand, shaping.expand_as
     broadcast_to, repeat, tile, repeat_interleave = (
-        shape.broadcast_to, shape.repeat, shape.tile, shape.repeat_interleave
+        shaping.broadcast_to, shaping.repeat, shaping.tile, shaping.repeat_interleave
     )  # fmt: skip
     flip, roll, diagonal, diag, tril, triu = (
-        shape.flip, shape.roll, shape.diagonal, shape.diag, shape.tril, shape.triu
+        shaping.flip, shaping.roll, shaping.diagonal, shaping.diag, shaping.tril, shaping.triu
     )  # fmt: skip
-    split, chunk, unbind = shape.split, shape.chunk, shape.unbind
+    split, chunk, unbind, ravel, fliplr, flipud = (
+        shaping.split, shaping.chunk, shaping.unbind, shaping.ravel, shaping.fliplr, shaping.flipud
+    )  # fmt: skip
+    diag_embed, trace, moveaxis, swapdims = shaping.diag_embed, shaping.trace, shaping.movedim, shaping.transpose
 
     gather, scatter, scatter_add, index_add = indexing.gather, indexing.scatter, indexing.scatter_add, indexing.index_add
     index_select, narrow, select, take_along_dim = (
@@ -198,47 +242,58 @@ class TensorMethods:
     )  # fmt: skip
     masked_fill, masked_select, nonzero = indexing.masked_fill, indexing.masked_select, indexing.nonzero
     argsort, sort, topk = indexing.argsort, indexing.sort, indexing.topk
+    index_fill, take, argwhere = indexing.index_fill, indexing.take, indexing.argwhere
 
     matmul, mm, bmm, mv, dot, outer, addmm = (
         linalg.matmul, linalg.mm, linalg.bmm, linalg.mv, linalg.dot, linalg.outer, linalg.addmm
     )  # fmt: skip
+    addmv, baddbmm, inner = linalg.addmv, linalg.baddbmm, linalg.inner
 
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """This Tensor where ``condition`` holds, ``other`` elsewhere."""
-        return elementwise.where(condition, self, other)
+        return selection.where(condition, self, other)
 
     @property
     def T(self) -> Tensor:  # noqa: N802
         """All dimensions in reverse order."""
-        return shape.permute(self, tuple(range(self.ndim))[::-1])
+        return shaping.permute(self, tuple(range(self.ndim))[::-1])
 
     @property
     def mT(self) -> Tensor:  # noqa: N802
         """The last two dimensions exchanged."""
-        return shape.transpose(self, -1, -2)
+        return shaping.transpose(self, -1, -2)
 
     # -- in place -----------------------------------------------------------------------------------------------------
 
     add_, sub_ = in_place(elementwise.add, "add_"), in_place(elementwise.sub, "sub_")
     mul_, div_ = in_place(elementwise.mul, "mul_"), in_place(elementwise.div, "div_")
-    pow_, clamp_ = in_place(elementwise.pow, "pow_"), in_place(elementwise.clamp, "clamp_")
-    clip_ = in_place(elementwise.clamp, "clip_")
-    neg_, abs_, round_ = (in_place(getattr(elementwise, n), f"{n}_") for n in ("neg", "abs", "round"))
-    floor_, ceil_, lerp_ = (in_place(getattr(elementwise, n), f"{n}_") for n in ("floor", "ceil", "lerp"))
+    pow_, clamp_ = in_place(elementwise.pow, "pow_"), in_place(selection.clamp, "clamp_")
+    clip_ = in_place(selection.clamp, "clip_")
+    neg_, abs_, lerp_ = (in_place(getattr(elementwise, n), f"{n}_") for n in ("neg", "abs", "lerp"))
+    round_, floor_, ceil_, trunc_ = (in_place(getattr(rounding, n), f"{n}_") for n in ("round", "floor", "ceil", "trunc"))
+    floor_divide_, remainder_ = in_place(elementwise.floor_divide, "floor_divide_"), in_place(elementwise.remainder, "remainder_")
+    fmod_, nan_to_num_ = in_place(elementwise.fmod, "fmod_"), in_place(selection.nan_to_num, "nan_to_num_")
+    clamp_min_, clamp_max_ = in_place(selection.clamp_min, "clamp_min_"), in_place(selection.clamp_max, "clamp_max_")
+    square_, rsqrt_, reciprocal_ = (in_place(getattr(unary, n), f"{n}_") for n in ("square", "rsqrt", "reciprocal"))
+    sin_, cos_ = in_place(unary.sin, "sin_"), in_place(unary.cos, "cos_")
+    logical_not_, bitwise_and_ = in_place(comparison.logical_not, "logical_not_"), in_place(comparison.bitwise_and, "bitwise_and_")
+    bitwise_or_, bitwise_xor_ = in_place(comparison.bitwise_or, "bitwise_or_"), in_place(comparison.bitwise_xor, "bitwise_xor_")
     addcmul_, addcdiv_ = in_place(elementwise.addcmul, "addcmul_"), in_place(elementwise.addcdiv, "addcdiv_")
     exp_, log_, sqrt_ = (in_place(getattr(unary, n), f"{n}_") for n in ("exp", "log", "sqrt"))
     tanh_, sigmoid_ = in_place(unary.tanh, "tanh_"), in_place(unary.sigmoid, "sigmoid_")
     relu_ = in_place(activation.relu, "relu_")
     masked_fill_ = in_place(indexing.masked_fill, "masked_fill_")
     scatter_, scatter_add_ = in_place(indexing.scatter, "scatter_"), in_place(indexing.scatter_add, "scatter_add_")
-    index_add_ = in_place(indexing.index_add, "index_add_")
+    index_add_, index_fill_ = in_place(indexing.index_add, "index_add_"), in_place(indexing.index_fill, "index_fill_")
     copy_, fill_, zero_ = inplace.copy_, inplace.fill_, inplace.zero_
 
     __iadd__, __isub__, __imul__, __itruediv__, __ipow__ = add_, sub_, mul_, div_, pow_
+    __ifloordiv__, __imod__ = floor_divide_, remainder_
+    __iand__, __ior__, __ixor__ = bitwise_and_, bitwise_or_, bitwise_xor_
 
     def detach_(self) -> Tensor:
         """Make this Tensor a leaf that autograd does not follow."""
-        self._node, self._output, self._requires_grad = None, 0, False  # type: ignore[attr-defined]
+        self._node, self._output, self._requires_grad = None, 0, False
         return self  # type: ignore[return-value]
 
     # -- dtype and device ---------------------------------------------------------------------------------------------
@@ -307,13 +362,39 @@ class TensorMethods:
         """As booleans: True where not 0."""
         return self.to(dtype=dtypes.bool)
 
-    def new_zeros(self, *size: Any, dtype: Any = None) -> Tensor:
-        """Zeros of this Tensor's dtype and device."""
-        return Tensor.wrap(self.backend.zeros(shape.sizes(size), dtype=dtype or self.dtype))  # type: ignore[attr-defined]
+    def new_full(
+        self, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool_ = False
+    ) -> Tensor:
+        """One number everywhere, of this Tensor's dtype and device unless they are given."""
+        xp = self.backend if device is None else backend_for(device)  # type: ignore[attr-defined]
+        x = Tensor.wrap(xp.full(shaping.sizes((size,)), fill_value, dtype=dtype or self.dtype))
+        return x.requires_grad_() if requires_grad else x
 
-    def new_ones(self, *size: Any, dtype: Any = None) -> Tensor:
-        """Ones of this Tensor's dtype and device."""
-        return Tensor.wrap(self.backend.ones(shape.sizes(size), dtype=dtype or self.dtype))  # type: ignore[attr-defined]
+    def new_zeros(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool_ = False) -> Tensor:
+        """Zeros of this Tensor's dtype and device unless they are given."""
+        return self.new_full(shaping.sizes(size), 0, dtype=dtype, device=device, requires_grad=requires_grad)
+
+    def new_ones(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool_ = False) -> Tensor:
+        """Ones of this Tensor's dtype and device unless they are given."""
+        return self.new_full(shaping.sizes(size), 1, dtype=dtype, device=device, requires_grad=requires_grad)
+
+    def new_empty(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool_ = False) -> Tensor:
+        """Memory as it comes, of this Tensor's dtype and device unless they are given (here: zeros)."""
+        return self.new_full(shaping.sizes(size), 0, dtype=dtype, device=device, requires_grad=requires_grad)
+
+    def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool_ = False) -> Tensor:
+        """A copy of ``data`` of this Tensor's dtype and device unless they are given."""
+        xp = self.backend if device is None else backend_for(device)  # type: ignore[attr-defined]
+        x = Tensor.wrap(to_array(data, np.dtype(dtype or self.dtype), xp))
+        return x.requires_grad_() if requires_grad else x
+
+    def view_as(self, other: Tensor) -> Tensor:
+        """This Tensor in the shape of ``other``."""
+        return shaping.reshape(self, tuple(other.shape))
+
+    def reshape_as(self, other: Tensor) -> Tensor:
+        """This Tensor in the shape of ``other``."""
+        return shaping.reshape(self, tuple(other.shape))
 
 
 class Clone(Op):
@@ -370,5 +451,5 @@ def _is_dtype_name(name: str) -> bool:
 
 for _name, _value in vars(TensorMethods).items():
     if _name not in ("__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__qualname__", "__hash__"):
-        setattr(tensor_module.TensorMethods, _name, _value)
+        setattr(RuntimeMethods, _name, _value)
 

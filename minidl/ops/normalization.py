@@ -143,6 +143,8 @@ def group_norm(
     input: Any, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Any:
     """Normalise each sample over groups of channels (Wu & He 2018)."""
+    if input.ndim < 2:
+        raise RuntimeError(f"group_norm: Expected at least 2 dimensions for input tensor but received {input.ndim}{at_place()}")
     n, channels = input.shape[:2]
     if channels % num_groups:
         raise RuntimeError(
@@ -176,7 +178,7 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
 
 def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
     """``input`` divided by its p-norm along ``dim`` (or by ``eps`` where the norm is smaller)."""
-    from minidl.ops.elementwise import clamp
+    from minidl.ops.selection import clamp
 
     return input / broadcast_to(clamp(norm(input, p, dim, keepdim=True), min=eps), tuple(input.shape))
 

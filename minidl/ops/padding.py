@@ -60,6 +60,9 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
             raise RuntimeError(f"pad: widths {pairs} leave nothing of shape {tuple(input.shape)}")
     if mode == "constant":
         return Pad(tuple(widths), value or 0)(input)
+    if mode == "circular" and any(n < 0 for pair in widths for n in pair):  # cut first: what is cut off does not come back
+        input = Pad(tuple((min(before, 0), min(after, 0)) for before, after in widths), 0)(input)
+        widths = [(max(before, 0), max(after, 0)) for before, after in widths]
     xp = backend_of_any(input)
     for dim, (before, after) in enumerate(widths):
         if (before, after) != (0, 0):

@@ -247,19 +247,27 @@ def _cells(size: int, out: int) -> list[tuple[int, int]]:
     return [(i * size // out, -(-(i + 1) * size // out)) for i in range(out)]
 
 
+def _check_adaptive(name: str, input: Any) -> None:
+    if input.ndim < 3:
+        raise ValueError(f"{name}: Input dimension should be at least 3, got shape {tuple(input.shape)}{at_place()}")
+    _batched(name, input)
+
+
 def _adaptive_size(output_size: Any, size: tuple[int, ...]) -> tuple[int, int]:
     wanted = (output_size,) * 2 if isinstance(output_size, int) or output_size is None else tuple(output_size)
+    if len(wanted) != 2 or any(w is not None and w < 0 for w in wanted):
+        raise RuntimeError(f"adaptive pooling: output_size must be one or two non-negative numbers, got {output_size}")
     return tuple(n if w is None else int(w) for w, n in zip(wanted, size, strict=True))  # type: ignore[return-value]
 
 
 def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
     """The means of ``output_size`` cells, as even as possible, that cover the image; (N, C, H, W) → (N, C, OH, OW)."""
-    _batched("adaptive_avg_pool2d", input)
+    _check_adaptive("adaptive_avg_pool2d", input)
     size = tuple(input.shape[-2:])
     out = _adaptive_size(output_size, size)
     if out == (1, 1):
         return mean(input, (-2, -1), keepdim=True)
-    if input.ndim == 4 and all(n % o == 0 for n, o in zip(size, out, strict=True)):
+    if input.ndim == 4 and all(o and n % o == 0 for n, o in zip(size, out, strict=True)):
         return avg_pool2d(input, tuple(n // o for n, o in zip(size, out, strict=True)))
     # Uneven cells: the mean over each is a product with a matrix of weights, one for the rows and one for the columns.
     xp = backend_of_any(input)
@@ -272,7 +280,7 @@ def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
 
 def adaptive_max_pool2d(input: Any, output_size: Any, return_indices: bool = False) -> Any:
     """The largest values of ``output_size`` cells, as even as possible, that cover the image."""
-    _batched("adaptive_max_pool2d", input)
+    _check_adaptive("adaptive_max_pool2d", input)
     size = tuple(input.shape[-2:])
     out = _adaptive_size(output_size, size)
     lead = tuple(input.shape[:-2])

@@ -10,8 +10,8 @@ import numpy as np
 
 from minidl import dtypes
 from minidl.ops.base import Op, cast, raw, unbroadcast_axes
-from minidl.ops.elementwise import where
 from minidl.ops.samples import reals
+from minidl.ops.selection import maximum, minimum, where
 from minidl.ops.shape import broadcast_to, flip, normalize_dim, normalize_dims, reshape
 from minidl.tensor import Tensor
 
@@ -21,6 +21,13 @@ class Values(NamedTuple):
 
     values: Any
     indices: Any
+
+
+class AMinMax(NamedTuple):
+    """What ``aminmax`` returns."""
+
+    min: Any
+    max: Any
 
 
 class Reduction(Op, abstract=True):
@@ -49,7 +56,7 @@ class Sum(Reduction):
     """The sum."""
 
     def forward(self, xp, x):
-        return x.sum(axis=self.axes(x), keepdims=self.keepdim)
+        return x.sum(axis=self.axes(x), keepdims=self.keepdim, dtype=x.dtype)
 
     def vjp(self, g):
         return self.spread(g)
@@ -144,6 +151,18 @@ class Max(Reduction):
         return (x,), lambda x: amax(x, dim, keepdim)
 
 
+class Min(Max):
+    """The smallest element; equals share the gradient evenly."""
+
+    def forward(self, xp, x):
+        return x.min(axis=self.axes(x), keepdims=self.keepdim)
+
+    def samples(draw):
+        x = draw.array(draw.shape(), distinct=True)
+        dim, keepdim = draw.dims(x.ndim), draw.flag()
+        return (x,), lambda x: amin(x, dim, keepdim)
+
+
 class LogSumExp(Reduction):
     """log Σ exp(x), computed as m + log Σ exp(x − m) with m the largest x, which cannot overflow."""
 
@@ -193,7 +212,7 @@ class CumSum(Op):
         self.dim = dim
 
     def forward(self, xp, x):
-        return xp.cumsum(x, axis=self.dim) if x.ndim else x + 0
+        return xp.cumsum(x, axis=self.dim, dtype=x.dtype) if x.ndim else x.copy()
 
     def vjp(self, g):
         return flip(CumSum(self.dim)(flip(g, self.dim)), self.dim) if g.ndim else g
@@ -209,11 +228,25 @@ class CumSum(Op):
 
 def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The sum of all elements, or over ``dim`` (an int or a tuple). Integers and booleans add up in int64."""
-    if dtype is None and input.dtype.kind in "bi" and input.dtype != np.int64:
-        dtype = np.int64
-    if dtype is not None and input.dtype != dtype:
-        input = cast(input, np.dtype(dtype))
-    return Sum(dim, keepdim)(input)
+    return Sum(dim, keepdim)(_widen(input, dtype))
+
+
+def _widen(input: Any, dtype: Any) -> Any:
+    """``input`` in the dtype in which it is to be added up or multiplied: the given one, and int64 for integers."""
+    if dtype is None and input.dtype.kind in "biu":
+        dtype = dtypes.int64
+    return input if dtype is None or input.dtype == dtype else cast(input, np.dtype(dtype))
+
+
+def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    """The sum of the elements that are not NaN."""
+    return sum(where(raw(input) == raw(input), input, 0), dim, keepdim, dtype=dtype)
+
+
+def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    """The mean of the elements that are not NaN."""
+    counts = sum(cast(raw(input) == raw(input), np.dtype(dtype or input.dtype)), dim, keepdim)
+    return nansum(input, dim, keepdim, dtype=dtype) / counts
 
 
 def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
@@ -248,6 +281,8 @@ def var(
     """The variance of all elements, or over ``dim``; divides by n − correction (default 1; ``unbiased=False``: 0)."""
     if isinstance(dim, bool):  # var(x, unbiased)
         dim, unbiased = None, dim
+    if input.dtype.kind != "f":
+        raise RuntimeError(f"std and var only support floating point and complex dtypes, got {input.dtype}")
     return Var(dim, _correction(correction, unbiased), keepdim)(input)
 
 
@@ -271,17 +306,38 @@ def safe_sqrt(x: Any) -> Any:
     return where(zero, 0, sqrt(where(zero, 1, x)))
 
 
-def var_mean(input: Tensor, dim: Any = None, *, correction: int = 1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
-    """Variance and mean."""
-    return var(input, dim, correction=correction, keepdim=keepdim), mean(input, dim, keepdim)
+def var_mean(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Variance and mean; arguments as for ``var``."""
+    over = None if isinstance(dim, bool) else dim
+    return var(input, dim, unbiased, keepdim, correction=correction), mean(input, over, keepdim)
 
 
-def std_mean(input: Tensor, dim: Any = None, *, correction: int = 1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
-    """Standard deviation and mean."""
-    return std(input, dim, correction=correction, keepdim=keepdim), mean(input, dim, keepdim)
+def std_mean(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Standard deviation and mean; arguments as for ``std``."""
+    over = None if isinstance(dim, bool) else dim
+    return std(input, dim, unbiased, keepdim, correction=correction), mean(input, over, keepdim)
 
 
 def _check_not_empty(name: str, input: Any, dim: Any) -> None:
+    if dim in (None, ()) and 0 in input.shape:
+        raise RuntimeError(
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the "
+            "'dim' argument."
+        )
     for i in normalize_dims(dim, input.ndim):
         if input.shape[i] == 0:
             raise IndexError(f"{name}(): Expected reduction dim {i} to have non-zero size, the input has shape {input.shape}")
@@ -296,7 +352,12 @@ def amax(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 def amin(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The smallest element over ``dim``; equals share the gradient evenly."""
     _check_not_empty("amin", input, dim)
-    return -Max(dim, keepdim)(-input)
+    return Min(dim, keepdim)(input)
+
+
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> AMinMax:
+    """The smallest and the largest element, over all or along ``dim``: (min, max)."""
+    return AMinMax(amin(input, dim, keepdim), amax(input, dim, keepdim))
 
 
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
@@ -310,16 +371,16 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 def _extreme(input: Tensor, dim: Any, keepdim: bool, which: str) -> Any:
-    from minidl.ops import comparison, elementwise
+    from minidl.ops.comparison import position
     from minidl.ops.indexing import gather
 
     if isinstance(dim, Tensor):
-        return (elementwise.maximum if which == "max" else elementwise.minimum)(input, dim)
+        return (maximum if which == "max" else minimum)(input, dim)
     if dim is None:
         if input.numel() == 0:
             raise RuntimeError(f"{which}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.")
         return (amax if which == "max" else amin)(input)
-    indices = (comparison.argmax if which == "max" else comparison.argmin)(input, dim, keepdim=True)
+    indices = position(input, "argmax" if which == "max" else "argmin", dim, keepdim=True)
     values = gather(input, dim, indices)
     if not keepdim and input.ndim:
         values, indices = values.squeeze(dim), indices.squeeze(dim)
@@ -332,11 +393,9 @@ def prod(input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: An
     Multiplies neighbours pairwise, and the results again, so that the gradient (of any order) is right at zeros too,
     where the usual y / x fails.
     """
-    if dtype is not None:
-        input = cast(input, np.dtype(dtype))
-    elif input.dtype.kind in "bi" and input.dtype != np.int64:
-        input = cast(input, dtypes.int64)
     from minidl.ops.shape import cat
+
+    input = _widen(input, dtype)
 
     if dim is None:
         x, along, kept = reshape(input, (-1,)), 0, (1,) * input.ndim
@@ -359,12 +418,10 @@ def prod(input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: An
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Sums from the start of ``dim`` up to and including each element."""
     normalize_dim(dim, input.ndim)
-    if dtype is None and input.dtype.kind in "bi" and input.dtype != np.int64:
-        dtype = np.int64
-    return CumSum(dim)(input if dtype is None else cast(input, np.dtype(dtype)))
+    return CumSum(dim)(_widen(input, dtype))
 
 
-def cumprod(input: Tensor, dim: int) -> Tensor:
+def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Products from the start of ``dim`` up to and including each element.
 
     Hillis and Steele's scan ("Data parallel algorithms", 1986): log₂ n multiplications by a shifted copy, each
@@ -373,6 +430,7 @@ def cumprod(input: Tensor, dim: int) -> Tensor:
     from minidl.ops.shape import cat
 
     dim = normalize_dim(dim, input.ndim)
+    input = _widen(input, dtype)
     if input.ndim == 0:
         return input * 1
     at = (slice(None),) * dim
@@ -381,6 +439,11 @@ def cumprod(input: Tensor, dim: int) -> Tensor:
         x = cat([x[(*at, slice(shift))], x[(*at, slice(shift, None))] * x[(*at, slice(-shift))]], dim)
         shift *= 2
     return x
+
+
+def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
+    """The p-norm of input − other."""
+    return norm(input - other, p)
 
 
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
@@ -393,6 +456,8 @@ def norm(input: Any, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
 
     Its gradient is 0 where the norm is 0.
     """
+    if input.dtype.kind != "f":
+        raise RuntimeError(f"norm(): Expected a floating point or complex tensor as input. Got {input.dtype}")
     if p in (2, "fro", None):
         return Norm2(dim, keepdim)(input)
     size = abs(input)

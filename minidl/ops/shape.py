@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from minidl.ops.base import Op, raw, sum_to
+import numpy as np
+
+from minidl.ops.base import Op, backend_of_any, raw, sum_to
 from minidl.tensor import Tensor
 
 
@@ -139,8 +141,8 @@ class Roll(Op):
 
     def samples(draw):
         x = draw.array(draw.shape(1))
-        shift, dim = draw.integer(-5, 5), draw.choice([None, 0, -1])
-        return (x,), lambda x: roll(x, shift, dim)
+        shift, dim = draw.integer(-5, 5), draw.choice([None, 0, -1, (0, -1)])
+        return (x,), lambda x: roll(x, (shift, 1) if isinstance(dim, tuple) else shift, dim)
 
 
 class Diagonal(View):
@@ -305,6 +307,8 @@ def transpose(input: Any, dim0: int, dim1: int) -> Any:
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     """Dimensions moved to other places, the rest in their old order."""
     source, destination = normalize_dims(source, input.ndim), normalize_dims(destination, input.ndim)
+    if len(source) != len(destination):
+        raise RuntimeError(f"movedim: source {source} and destination {destination} must have the same number of dimensions")
     order = [d for d in range(input.ndim) if d not in source]
     for to, origin in sorted(zip(destination, source, strict=True)):
         order.insert(to, origin)
@@ -320,7 +324,7 @@ def t(input: Tensor) -> Tensor:
 
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without dimensions of size 1: all of them, or those in ``dim``."""
-    dims = normalize_dims(dim, input.ndim) if dim is not None else range(input.ndim)
+    dims = () if dim in ((), []) else normalize_dims(dim, input.ndim) if dim is not None else range(input.ndim)
     return Reshape(tuple(n for i, n in enumerate(input.shape) if n != 1 or i not in dims))(input)
 
 
@@ -376,29 +380,82 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
     return repeat(input, (1,) * (input.ndim - len(counts)) + counts)
 
 
-def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Tensor:
-    """Each element repeated ``repeats`` times, next to itself."""
+def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
+    """Each element repeated ``repeats`` times, next to itself; a Tensor gives a number for each element along ``dim``."""
     x = reshape(input, (-1,)) if dim is None else input
     dim = 0 if dim is None else normalize_dim(dim, x.ndim)
+    if hasattr(repeats, "dtype"):
+        xp, counts = backend_of_any(x), raw(repeats).reshape(-1)
+        if counts.size not in (1, x.shape[dim]):
+            raise RuntimeError(f"repeats must be 0-dim or have the same size as input along dim {dim}, got {counts.size}")
+        counts = xp.broadcast_to(counts, (x.shape[dim],))
+        index = xp.repeat(xp.arange(x.shape[dim]), counts if xp.xp.__name__ == "numpy" else counts.tolist())
+        return x[(slice(None),) * dim + (Tensor.wrap(index),)]
     shape = tuple(x.shape)
     wide = broadcast_to(unsqueeze(x, dim + 1), (*shape[: dim + 1], repeats, *shape[dim + 1 :]))
     return reshape(wide, (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))
 
 
-def flip(input: Any, *dims: Any) -> Any:
-    """The elements in reverse order along ``dims``."""
-    return Flip(normalize_dims(sizes(dims), input.ndim))(input)
+def flip(input: Any, *axes: Any, dims: Any = None) -> Any:
+    """The elements in reverse order along the given dimensions: ``flip(x, 0, 1)``, ``flip(x, (0, 1))``, ``flip(x, dims=(0, 1))``."""
+    chosen = sizes(axes if dims is None else (dims,) if isinstance(dims, int) else tuple(dims))
+    return Flip(normalize_dims(chosen, input.ndim) if chosen else ())(input)
+
+
+def fliplr(input: Any) -> Any:
+    """The columns (dimension 1) in reverse order."""
+    if input.ndim < 2:
+        raise RuntimeError("Input must be >= 2-d.")
+    return flip(input, 1)
+
+
+def flipud(input: Any) -> Any:
+    """The rows (dimension 0) in reverse order."""
+    if input.ndim < 1:
+        raise RuntimeError("Input must be >= 1-d.")
+    return flip(input, 0)
 
 
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """The elements moved by ``shifts`` along ``dims`` (without ``dims``: in the flattened Tensor)."""
-    as_tuple = lambda x: tuple(x) if isinstance(x, (tuple, list)) else x  # noqa: E731
-    return Roll(as_tuple(shifts), as_tuple(dims))(input)
+    steps = (shifts,) if isinstance(shifts, int) else tuple(shifts)
+    if dims is None:
+        if len(steps) != 1:
+            raise RuntimeError(f"roll: without dims one shift is needed, got {steps}")
+        return Roll(steps[0], None)(input)
+    along = (dims,) if isinstance(dims, int) else tuple(dims)
+    if len(steps) != len(along):
+        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(steps)}, dims:{len(along)}")
+    if input.ndim == 0 and along:
+        raise IndexError(f"Dimension specified as {along[0]} but tensor has no dimensions")
+    return Roll(steps, tuple(normalize_dim(d, input.ndim) for d in along))(input)
 
 
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """The diagonal of two dimensions, as the last dimension."""
-    return Diagonal(offset, normalize_dim(dim1, input.ndim), normalize_dim(dim2, input.ndim))(input)
+    dim1, dim2 = normalize_dim(dim1, input.ndim), normalize_dim(dim2, input.ndim)
+    if dim1 == dim2:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    return Diagonal(offset, dim1, dim2)(input)
+
+
+def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """Zeros with the last dimension of ``input`` as the diagonal of two new dimensions."""
+    ndim = input.ndim + 1
+    dim1, dim2 = normalize_dim(dim1, ndim), normalize_dim(dim2, ndim)
+    if dim1 == dim2:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    shape = list(input.shape[:-1])
+    for d in sorted((dim1, dim2)):
+        shape.insert(d, input.shape[-1] + abs(offset))
+    return DiagonalScatter(tuple(shape), offset, dim1, dim2)(input)
+
+
+def trace(input: Tensor) -> Tensor:
+    """The sum of the diagonal of a matrix."""
+    if input.ndim != 2:
+        raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {input.ndim}")
+    return diagonal(input).sum()
 
 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
@@ -413,11 +470,15 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """The lower triangle, zeros above ``diagonal``."""
+    if input.ndim < 2:
+        raise RuntimeError(f"tril: input tensor must have at least 2 dimensions, got shape {tuple(input.shape)}")
     return Tril(diagonal)(input)
 
 
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """The upper triangle, zeros below ``diagonal``."""
+    if input.ndim < 2:
+        raise RuntimeError(f"triu: input tensor must have at least 2 dimensions, got shape {tuple(input.shape)}")
     return Tril(diagonal, upper=True)(input)
 
 
@@ -425,11 +486,15 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     """Tensors joined along an existing dimension.
 
     Raises:
-        RuntimeError: if there are none, or their other dimensions differ.
+        ValueError: if there are none.
+        RuntimeError: if their other dimensions differ.
     """
     tensors = list(tensors)
     if not tensors:
-        raise RuntimeError("cat(): expected a non-empty list of Tensors")
+        raise ValueError("cat(): expected a non-empty list of Tensors")
+    for i, x in enumerate(tensors):
+        if not hasattr(x, "shape"):
+            raise TypeError(f"cat(): expected Tensor as element {i}, but got {type(x).__name__}")
     if any(x.ndim != 1 for x in tensors):  # as in PyTorch, an empty vector goes with anything
         tensors = [x for x in tensors if x.shape != (0,)]
     first = tensors[0]
@@ -497,3 +562,36 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices along ``dim``, which disappears."""
     dim = normalize_dim(dim, input.ndim)
     return tuple(input[(slice(None),) * dim + (i,)] for i in range(input.shape[dim]))
+
+
+def ravel(input: Any) -> Any:
+    """All elements in one dimension."""
+    return reshape(input, (-1,))
+
+
+def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
+    """All Tensors broadcast to their common shape."""
+    xs = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
+    shape = np.broadcast_shapes(*(tuple(x.shape) for x in xs))
+    return tuple(broadcast_to(x, shape) for x in xs)
+
+
+def hstack(tensors: Sequence[Any]) -> Any:
+    """Joined side by side: along dimension 1 (along 0 for vectors)."""
+    xs = [reshape(x, (1,)) if x.ndim == 0 else x for x in tensors]
+    if not xs:
+        raise RuntimeError("hstack expects a non-empty TensorList")
+    return cat(xs, 0 if xs and xs[0].ndim == 1 else 1)
+
+
+def vstack(tensors: Sequence[Any]) -> Any:
+    """Joined one below the other: along dimension 0; vectors become rows."""
+    xs = [reshape(x, (1, x.numel())) if x.ndim < 2 else x for x in tensors]
+    if not xs:
+        raise RuntimeError("vstack expects a non-empty TensorList")
+    return cat(xs, 0)
+
+
+def column_stack(tensors: Sequence[Any]) -> Any:
+    """Vectors as the columns of a matrix; matrices side by side."""
+    return hstack([reshape(x, (-1, 1)) if x.ndim < 2 else x for x in tensors])

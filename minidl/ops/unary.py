@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from minidl.ops.base import Elementwise, Op, raw
-from minidl.ops.elementwise import as_function, where
+from minidl import dtypes
+from minidl.ops.base import Elementwise, Op, as_function, cast, raw
 from minidl.ops.samples import reals
+from minidl.ops.selection import where
 from minidl.tensor import Tensor
 
 
@@ -229,10 +230,16 @@ class Atan2(Unary):
         return xp.arctan2(a, b)
 
     def vjp_a(self, g, a, b):
-        return g * b / (a * a + b * b)
+        return g * b / _squared_length(a, b)
 
     def vjp_b(self, g, a, b):
-        return -g * a / (a * a + b * b)
+        return -g * a / _squared_length(a, b)
+
+
+def _squared_length(a, b):
+    """a² + b², and 1 at the origin, where the angle has no slope: the gradient there is 0, as in PyTorch."""
+    total = a * a + b * b
+    return where(raw(total) == 0, 1, total)
 
 
 class Sinh(Unary):
@@ -353,6 +360,11 @@ class Softplus(Op):
         return (x,), lambda x: softplus(x, beta, threshold)
 
 
+def square(input: Tensor) -> Tensor:
+    """input²."""
+    return Square()(cast(input, dtypes.int64) if input.dtype.kind == "b" else input)
+
+
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta · input)) / beta, a smooth ReLU; the identity where beta · input > threshold."""
     return Softplus(beta, threshold)(input)
@@ -363,7 +375,6 @@ def atan2(input: Tensor, other: Tensor) -> Tensor:
     return Atan2()(input, other)
 
 
-square = as_function(Square, "square")
 exp = as_function(Exp, "exp")
 exp2 = as_function(Exp2, "exp2")
 expm1 = as_function(Expm1, "expm1")

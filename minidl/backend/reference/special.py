@@ -42,6 +42,8 @@ class SpecialKernels:
     def erf(self, x: Any) -> Any:
         """The error function, 2/√π ∫₀ˣ exp(−t²) dt, by three rational approximations (Cody 1969)."""
         xp = self.xp
+        if x.dtype.itemsize < 4:  # float16 has not the range for the steps on the way
+            return self.erf(x.astype(xp.float32)).astype(x.dtype)
         size = xp.minimum(xp.abs(x), 6.0)  # erf(6) is 1 to the last bit of a double
         square = xp.minimum(size, 0.5) ** 2
         near = x * _polynomial(_SMALL_P, square) / _polynomial(_SMALL_Q, square)
