@@ -92,6 +92,7 @@ from minidl.ops.creation import (
     zeros,
     zeros_like,
 )
+from minidl.ops.diagonals import diag, diag_embed, diagonal, trace, tril, triu
 from minidl.ops.dropout import dropout
 from minidl.ops.elementwise import (
     abs,
@@ -113,10 +114,9 @@ from minidl.ops.elementwise import (
     rsub,
     sub,
 )
+from minidl.ops.gathering import gather, scatter, scatter_add, take_along_dim
 from minidl.ops.indexing import (
-    argsort,
     argwhere,
-    gather,
     index_add,
     index_fill,
     index_select,
@@ -124,21 +124,15 @@ from minidl.ops.indexing import (
     masked_select,
     narrow,
     nonzero,
-    scatter,
-    scatter_add,
     select,
-    sort,
     take,
-    take_along_dim,
-    topk,
 )
+from minidl.ops.joining import cat, chunk, column_stack, hstack, split, stack, unbind, vstack
 from minidl.ops.linalg import addmm, addmv, baddbmm, bmm, dot, einsum, inner, matmul, mm, mv, outer, tensordot
 from minidl.ops.reduction import (
     amax,
     amin,
     aminmax,
-    cumprod,
-    cumsum,
     dist,
     logsumexp,
     max,
@@ -147,7 +141,6 @@ from minidl.ops.reduction import (
     nanmean,
     nansum,
     norm,
-    prod,
     std,
     std_mean,
     sum,
@@ -155,6 +148,7 @@ from minidl.ops.reduction import (
     var_mean,
 )
 from minidl.ops.rounding import ceil, floor, frac, round, sign, trunc
+from minidl.ops.scan import cumprod, cumsum, prod
 from minidl.ops.selection import (
     clamp,
     clamp_max,
@@ -170,37 +164,24 @@ from minidl.ops.selection import (
 from minidl.ops.shape import (
     broadcast_tensors,
     broadcast_to,
-    cat,
-    chunk,
-    column_stack,
-    diag,
-    diag_embed,
-    diagonal,
     flatten,
     flip,
     fliplr,
     flipud,
-    hstack,
     movedim,
     permute,
     ravel,
     repeat_interleave,
     reshape,
     roll,
-    split,
     squeeze,
-    stack,
     t,
     tile,
-    trace,
     transpose,
-    tril,
-    triu,
-    unbind,
     unflatten,
     unsqueeze,
-    vstack,
 )
+from minidl.ops.sorting import argsort, sort, topk
 from minidl.ops.special import hypot, logaddexp, logit, sinc
 from minidl.ops.unary import (
     acos,

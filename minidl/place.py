@@ -31,6 +31,13 @@ def pop() -> None:
     _running.stack.pop()
 
 
+def note(error: BaseException) -> None:
+    """Add the running module's path to an error that does not name it: Python prints it under the message."""
+    at = current_place()
+    if at not in str(error) and not any(text.startswith("in module ") for text in getattr(error, "__notes__", ())):
+        error.add_note(f"in module {at}")
+
+
 def current_place() -> str:
     """Path of the running module: class name of the outermost one, then the attribute names that lead inwards.
 

@@ -262,7 +262,7 @@ class Tensor(TensorMethods):
             RuntimeError: if there is not exactly one element.
         """
         if self.array.size != 1:
-            raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar")
+            raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar (shape {self.shape})")
         return self.array.item()
 
     def tolist(self) -> Any:
@@ -270,10 +270,15 @@ class Tensor(TensorMethods):
         return self.backend.to_numpy(self.array).tolist()
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._only())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._only())
+
+    def _only(self) -> Any:
+        if self.array.size != 1:
+            raise ValueError(f"only one element tensors can be converted to Python scalars, this one has shape {self.shape}")
+        return self.array.item()
 
     def __index__(self) -> int:
         if self.dtype.kind not in "iub":
@@ -282,7 +287,8 @@ class Tensor(TensorMethods):
 
     def __bool__(self) -> bool:
         if self.array.size != 1:
-            raise RuntimeError(f"Boolean value of Tensor with {self.array.size} values is ambiguous (shape {self.shape})")
+            amount = "more than one value" if self.array.size else "no values"
+            raise RuntimeError(f"Boolean value of Tensor with {amount} is ambiguous (shape {self.shape})")
         return bool(self.item())
 
     def __len__(self) -> int:
@@ -339,7 +345,10 @@ def to_array(data: Any, dtype: Any, backend: Backend) -> Any:
         return data.astype(dtype, copy=True) if dtype is not None else data.copy()
     if not isinstance(data, (np.ndarray, np.generic)) and type(data) in _other_arrays():
         data = backend_of(data).to_numpy(data)
-    array = np.array(data, dtype=dtype)
+    try:
+        array = np.array(data, dtype=dtype)
+    except ValueError as error:
+        raise ValueError(f"tensor(): expected numbers, or sequences of equal length at every depth; {error}") from error
     if array.dtype.kind not in "biuf":
         raise TypeError(f"tensor(): cannot make a Tensor of dtype {array.dtype} from {type(data).__name__}")
     if dtype is None and array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)):

@@ -30,9 +30,9 @@ class CupyBackend(Backend):
     def scatter_add(self, target: Any, index: Any, values: Any) -> None:
         """``target[index] += values`` in which an index that comes twice adds twice (in no fixed order).
 
-        CuPy adds atomically in the dtypes for which CUDA can: int32, uint32, uint64 and the floats. The others go the way of
-        one that can, and stay exact: int64 has the bits of uint64, and sums of bits do not depend on the sign; small integers
-        are added up in int32 and cut off again, as their own sum would be; booleans are true where any addend is.
+        CuPy adds atomically in the dtypes for which CUDA can: int32, uint32, uint64 and the floats. The others go the way
+        of one that can, and stay exact: int64 has the bits of uint64, and sums of bits do not depend on the sign; small
+        integers are added up in int32 and cut off again, as their own sum would be; booleans are true where any addend is.
         """
         kind, size = target.dtype.kind, target.dtype.itemsize
         if kind == "i" and size == 8:

@@ -81,6 +81,9 @@ class Module:
             if not (self._forward_pre_hooks or self._forward_hooks or self._backward_hooks):
                 return self.forward(*args, **kwargs)
             return self._call_with_hooks(args, kwargs)
+        except Exception as error:
+            place.note(error)
+            raise
         finally:
             place.pop()
 

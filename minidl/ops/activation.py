@@ -17,6 +17,8 @@ from minidl.tensor import Tensor
 class ReLU(Elementwise):
     """max(x, 0), with slope 0 at 0."""
 
+    label = "relu"
+
     samples = reals(-3, 3, kinks=[0])
 
     def forward(self, xp, x):

@@ -272,12 +272,7 @@ class Op(Node):
         return _snake(type(self).__name__)
 
     def _wrong_operand(self, inputs: tuple[Any, ...]) -> Exception:
-        devices = {str(x.device): None for x in inputs if isinstance(x, Tensor)}
-        if len(devices) > 1:
-            return RuntimeError(
-                f"{self.label}: Expected all tensors to be on the same device, but found at least two devices, "
-                f"{' and '.join(devices)}!{at_place()}"
-            )
+        same_device(self.label, *inputs)
         kinds = ", ".join(type(x).__name__ for x in inputs)
         return TypeError(f"{self.label}(): expected Tensors and numbers, got ({kinds}){at_place()}")
 
@@ -288,6 +283,8 @@ class Op(Node):
         kind: type[Exception] = type(error)
         if isinstance(error, IndexError):  # NumPy's AxisError is one too, and cannot be made from a message
             kind = IndexError
+        elif isinstance(error, TypeError) and self.broadcasts and any(a is None for a in arrays):
+            return TypeError(f"{self.label}(): expected Tensors and numbers, got None{at_place()}")
         elif isinstance(error, TypeError):  # the array module has no such function for this dtype
             kind = NotImplementedError if "not supported" in message or "did not contain a loop" in message else TypeError
         if self.broadcasts and "broadcast" in message:
@@ -310,6 +307,31 @@ def index_message(error: IndexError) -> str:
     """NumPy's message about an index, in PyTorch's words."""
     message = str(error).replace("for axis", "for dimension").replace("along axis", "along dimension")
     return message.replace("for array: array is", "for tensor:")
+
+
+def same_device(name: str, *values: Any) -> None:
+    """Check that the Tensors and arrays among the values share a device.
+
+    Raises:
+        RuntimeError: if they do not.
+    """
+    devices = {str(Tensor.wrap(raw(x)).device): None for x in values if hasattr(x, "dtype") and not isinstance(x, np.generic)}
+    if len(devices) > 1:
+        raise RuntimeError(
+            f"{name}: Expected all tensors to be on the same device, but found at least two devices, "
+            f"{' and '.join(devices)}!{at_place()}"
+        )
+
+
+def same_dtype(name: str, *xs: Any) -> None:
+    """Layers mix no dtypes: a float64 that slipped in would silently make everything slow.
+
+    Raises:
+        RuntimeError: if these Tensors (the others are None or numbers) differ in dtype.
+    """
+    found = [x.dtype for x in xs if hasattr(x, "dtype")]
+    if any(d != found[0] for d in found):
+        raise RuntimeError(f"{name}: expected operands of one dtype, but found {' and '.join(map(str, found))}{at_place()}")
 
 
 def at_place() -> str:

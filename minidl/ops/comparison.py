@@ -59,7 +59,7 @@ bitwise_and = _binary("bitwise_and", "bitwise_and", "Bit by bit and (of booleans
 bitwise_or = _binary("bitwise_or", "bitwise_or", "Bit by bit or (of booleans or integers).")
 bitwise_xor = _binary("bitwise_xor", "bitwise_xor", "Bit by bit exclusive or (of booleans or integers).")
 bitwise_left_shift = _binary("bitwise_left_shift", "left_shift", "The bits moved up by ``other`` places (of integers).")
-bitwise_right_shift = _binary("bitwise_right_shift", "right_shift", "The bits moved down by ``other`` places (of integers).")
+bitwise_right_shift = _binary("bitwise_right_shift", "right_shift", "The bits moved down by ``other`` places.")
 bitwise_not = _unary("bitwise_not", "invert", "All bits turned (of booleans or integers).")
 isnan = _unary("isnan", "isnan", "The element is not a number.")
 isinf = _unary("isinf", "isinf", "The element is +∞ or −∞.")
@@ -164,7 +164,9 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     """
     array, xp = input.array, input.backend
     if array.ndim != 1 or array.dtype.kind not in "iu" or (array.size and int(array.min()) < 0):
-        raise RuntimeError(f"bincount only supports 1-d non-negative integral inputs, got {array.dtype} of shape {array.shape}")
+        raise RuntimeError(
+            f"bincount only supports 1-d non-negative integral inputs, got {array.dtype} of shape {array.shape}"
+        )
     counts = xp.bincount(array, None if weights is None else weights.array, minlength)
     if weights is None:
         return Tensor.wrap(counts.astype(xp.int64))

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.ops.base import Op, at_place
 from minidl.ops import reduction
+from minidl.ops.base import Op, at_place
 from minidl.ops.shape import reshape, squeeze, unsqueeze
 
 Pair = tuple[int, int]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -127,21 +128,32 @@ def arange(
         raise RuntimeError(f"upper bound and lower bound inconsistent with step sign: from {start} to {end} by {step}")
     if dtype is None:
         dtype = dtypes.int64 if all(isinstance(v, int) for v in (start, end, step)) else dtypes.get_default_dtype()
-    return _finish(backend_for(device).arange(start, end, step).astype(dtype), requires_grad)
+    xp = backend_for(device)
+    if np.dtype(dtype).kind in "iu" and not all(isinstance(v, int) for v in (start, end, step)):
+        # As in PyTorch: the fractions decide how many numbers there are, and are then cut off.
+        count = math.ceil((float(end) - float(start)) / float(step))
+        return _finish((int(start) + xp.arange(count) * int(step)).astype(dtype), requires_grad)
+    return _finish(xp.arange(start, end, step).astype(dtype), requires_grad)
 
 
 def linspace(
     start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """``steps`` numbers from ``start`` to ``end``, both included, evenly spaced."""
+    return _finish(_between(start, end, steps, dtype, device).astype(_dtype(dtype)), requires_grad)
+
+
+def _between(start: Any, end: Any, steps: int, dtype: Any, device: Any) -> Any:
     if steps < 0:
-        raise RuntimeError(f"linspace: number of steps must be non-negative, got {steps}")
-    return _finish(backend_for(device).linspace(start, end, steps).astype(_dtype(dtype)), requires_grad)
+        raise RuntimeError(f"number of steps must be non-negative, got {steps}")
+    if _dtype(dtype).kind in "iu":  # the ends lose their fractions first, as in PyTorch
+        start, end = int(start), int(end)
+    return backend_for(device).linspace(float(start), float(end), steps)
 
 
 def logspace(start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None) -> Tensor:
     """``base`` to the powers of ``linspace(start, end, steps)``."""
-    return Tensor.wrap((base ** backend_for(device).linspace(start, end, steps)).astype(_dtype(dtype)))
+    return Tensor.wrap((base ** _between(start, end, steps, dtype, device)).astype(_dtype(dtype)))
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:

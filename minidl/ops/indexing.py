@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from minidl.backend import backend_of
-from minidl.ops.base import Op, backend_of_any, cast, raw
+from minidl.ops.base import Op, backend_of_any, cast, raw, same_device
 from minidl.ops.selection import where
 from minidl.ops.shape import broadcast_to, normalize_dim, reshape
 from minidl.tensor import Tensor
 
+_KINDS = {slice: "s", type(None): "s", type(Ellipsis): "s", int: "n", bool: "b"}  # all others: "a", arrays
 _BASIC = (int, slice, type(None), type(Ellipsis))
 
 
@@ -31,6 +32,8 @@ def raw_index(index: Any, like: Any) -> tuple[Any, ...]:
         if hasattr(i, "__index__") and not isinstance(i, (np.ndarray, xp.array_type)):
             return i.__index__()
         if not isinstance(i, xp.array_type):
+            if hasattr(i, "dtype") and not isinstance(i, (np.ndarray, np.generic)):
+                same_device("index", like, i)
             i = np.asarray(i)
             if i.size == 0:
                 i = i.astype(np.int64)
@@ -50,13 +53,12 @@ def is_basic(index: tuple[Any, ...]) -> bool:
 
 
 def split_index(index: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]] | None:
-    """An index as a view and an index into that view, if NumPy's order of dimensions would not be PyTorch's; else None.
+    """An index as a view and an index into it, if NumPy's order of dimensions would not be PyTorch's; else None.
 
     ``x[0, :, [1, 2]]`` takes the slice 0 first in PyTorch, and then columns 1 and 2 of it. NumPy treats the 0 as an array
     of indices too, and moves the dimension of the two arrays to the front, as it does when a slice stands between them.
     """
-    kinds = ["s" if type(i) in (slice, type(None), type(Ellipsis)) else "b" if type(i) is bool else "n" if type(i) is int else "a" for i in index]
-    word = "".join(kinds)
+    word = "".join(_KINDS.get(type(i), "a") for i in index)
     if "n" not in word or "a" not in word or "b" in word or "s" not in word.strip("s"):
         return None
     view: list[Any] = []
@@ -75,6 +77,8 @@ def split_index(index: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...
 class GetItem(Op):
     """x[index]: a view for integers and slices, a copy for arrays of indices or booleans."""
 
+    label = "index"
+
     is_view = True
     promotes = False
 
@@ -92,7 +96,7 @@ class GetItem(Op):
 
     def samples(draw):
         x, index = _draw_indexed(draw)
-        return (x,), lambda x: x[_here(index, x)]
+        return (x,), lambda x: x[here(index, x)]
 
 
 class ScatterAdd(Op):
@@ -116,7 +120,7 @@ class ScatterAdd(Op):
 
     def samples(draw):
         x, index = _draw_indexed(draw)
-        return (x[index].copy(),), lambda g: ScatterAdd(_here(index, g), x.shape)(g)
+        return (x[index].copy(),), lambda g: ScatterAdd(here(index, g), x.shape)(g)
 
 
 class IndexPut(Op):
@@ -148,60 +152,7 @@ class IndexPut(Op):
         index = draw.choice([(0,), (slice(None, None, 2),), (np.array([n - 1]),), (Ellipsis, slice(0, 1))])
         part = x[index].shape
         v = draw.array(draw.choice([part, (), (1, 1, *part) if part else ()]))
-        return (x, v), lambda x, v: IndexPut(_here(index, x))(x, v)
-
-
-class Gather(Op):
-    """y[i][j][k] = x[index[i][j][k]][j][k] (for dim 0), in which indices may repeat."""
-
-    promotes = False
-
-    def __init__(self, dim, index):
-        self.dim, self.index = dim, index
-
-    def forward(self, xp, x):
-        self.shape = x.shape
-        return x[_along(xp, self.index, self.dim)]
-
-    def vjp(self, g):
-        return GatherGrad(self.dim, self.index, self.shape)(g)
-
-    def samples(draw):
-        x = draw.array(draw.shape(1, 3))
-        dim = draw.integer(0, x.ndim - 1)
-        index = draw.indices([*x.shape[:dim], draw.integer(1, 5), *x.shape[dim + 1 :]], x.shape[dim])
-        return (x,), lambda x: gather(x, dim, Tensor.wrap(_here((index,), x)[0]))
-
-
-class GatherGrad(Op):
-    """Zeros of a shape, to which values are added at the positions of ``Gather``: its transpose."""
-
-    promotes = False
-
-    def __init__(self, dim, index, shape):
-        self.dim, self.index, self.shape = dim, index, shape
-
-    def forward(self, xp, g):
-        x = xp.zeros(self.shape, dtype=g.dtype)
-        xp.scatter_add(x, _along(xp, self.index, self.dim), g)
-        return x
-
-    def vjp(self, gx):
-        return Gather(self.dim, self.index)(gx)
-
-    def samples(draw):
-        shape = draw.shape(1, 3)
-        index = draw.indices(shape, 3)
-        return (draw.array(shape),), lambda g: GatherGrad(0, _here((index,), g)[0], (3, *shape[1:]))(g)
-
-
-def _along(xp: Any, index: Any, dim: int) -> tuple[Any, ...]:
-    """An index along one dimension as a full index: every other dimension meets its own position."""
-    grids = [
-        xp.arange(n).reshape([-1 if d == e else 1 for e in range(index.ndim)]) for d, n in enumerate(index.shape)
-    ]
-    grids[dim] = index
-    return tuple(grids)
+        return (x, v), lambda x, v: IndexPut(here(index, x))(x, v)
 
 
 def _draw_indexed(draw: Any) -> tuple[np.ndarray, tuple[Any, ...]]:
@@ -227,7 +178,7 @@ def _draw_indexed(draw: Any) -> tuple[np.ndarray, tuple[Any, ...]]:
     return x, index
 
 
-def _here(index: tuple[Any, ...], x: Any) -> tuple[Any, ...]:
+def here(index: tuple[Any, ...], x: Any) -> tuple[Any, ...]:
     """A NumPy index on the device of x."""
     return raw_index(index, raw(x))
 
@@ -242,60 +193,6 @@ def getitem(input: Any, index: Any) -> Any:
     if parts is not None:
         return GetItem(parts[1])(GetItem(parts[0])(input))
     return GetItem(index)(input)
-
-
-def gather(input: Any, dim: int, index: Tensor) -> Any:
-    """Take elements along ``dim`` at ``index`` (integers, of as many dimensions as the input).
-
-    Raises:
-        RuntimeError: if an index is out of range, or the shapes do not fit.
-    """
-    positions = _check_index("gather", input, dim, index)
-    if positions.size == 0 and positions.ndim != input.ndim:
-        return reshape(reshape(input, (-1,))[:0], positions.shape)
-    dim = normalize_dim(dim, input.ndim)
-    if input.ndim == 0:
-        return reshape(Gather(0, positions.reshape(-1))(reshape(input, (1,))), positions.shape)
-    return Gather(dim, positions)(input)
-
-
-def _check_index(name: str, input: Any, dim: int, index: Any) -> Any:
-    dim = normalize_dim(dim, input.ndim)
-    positions = raw(index)
-    if positions.dtype.kind not in "iu":
-        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index, got {positions.dtype}")
-    if positions.ndim != input.ndim and input.ndim and positions.size:
-        raise RuntimeError(
-            f"{name}(): Index tensor must have the same number of dimensions as input tensor: {tuple(positions.shape)} for "
-            f"input {tuple(input.shape)}"
-        )
-    for d in range(input.ndim if positions.size else 0):
-        if d != dim and positions.shape[d] > input.shape[d]:
-            raise RuntimeError(
-                f"Size does not match at dimension {d} expected index {list(positions.shape)} to be no larger than self "
-                f"{list(input.shape)} apart from dimension {dim}"
-            )
-    if positions.size and input.ndim:
-        low, high = int(positions.min()), int(positions.max())
-        if low < 0 or high >= input.shape[dim]:
-            bad = low if low < 0 else high
-            raise RuntimeError(f"{name}(): index {bad} is out of bounds for dimension {dim} with size {input.shape[dim]}")
-    return positions
-
-
-def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """``gather`` whose other dimensions broadcast; negative indices count from the end; without ``dim``, from the flattened input."""
-    if dim is None:
-        return take_along_dim(reshape(input, (-1,)), reshape(indices, (-1,)), 0)
-    xp, positions = backend_of_any(input), raw(indices)
-    indices = Tensor.wrap(xp.where(positions < 0, positions + input.shape[dim], positions))
-    dim = normalize_dim(dim, input.ndim)
-    shape = np.broadcast_shapes(
-        tuple(1 if i == dim else n for i, n in enumerate(input.shape)),
-        tuple(1 if i == dim else n for i, n in enumerate(indices.shape)),
-    )
-    full = lambda x: broadcast_to(x, tuple(x.shape[dim] if i == dim else n for i, n in enumerate(shape)))  # noqa: E731
-    return gather(full(input), dim, full(indices))
 
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
@@ -314,7 +211,8 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     dim = normalize_dim(dim, input.ndim)
     if not -input.shape[dim] <= start <= input.shape[dim]:
-        raise IndexError(f"start out of range (expected to be in range of [{-input.shape[dim]}, {input.shape[dim]}], but got {start})")
+        span = input.shape[dim]
+        raise IndexError(f"start out of range (expected to be in range of [{-span}, {span}], but got {start})")
     if length < 0 or not -input.shape[dim] <= start <= input.shape[dim] or start % (input.shape[dim] + 1) + length > input.shape[dim]:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({input.shape[dim]}).")
     start = start + input.shape[dim] if start < 0 else start
@@ -333,7 +231,9 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         raise RuntimeError(f"masked_fill only supports boolean masks, but got mask with dtype {raw(mask).dtype}")
     if hasattr(value, "dtype"):
         if value.ndim:
-            raise RuntimeError(f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).")
+            raise RuntimeError(
+                f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
+            )
         value = value if value.dtype == input.dtype else cast(value, input.dtype)
     elif input.dtype.kind in "biu":
         value = input.dtype.type(value).item()  # the result keeps the dtype of ``input``
@@ -346,35 +246,6 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     return getitem(broadcast_to(input, shape), broadcast_to(mask, shape))
 
 
-def _scatter(input: Tensor, dim: int, index: Tensor, src: Any, add: bool) -> Tensor:
-    name = "scatter_add" if add else "scatter"
-    if input.ndim == 0:
-        flat = [reshape(x, (1,)) if hasattr(x, "dtype") and x.ndim == 0 else x for x in (input, index, src)]
-        return reshape(_scatter(flat[0], dim, flat[1], flat[2], add), ())
-    positions = _check_index(name, input, dim, index)
-    dim = normalize_dim(dim, input.ndim)
-    if hasattr(src, "dtype"):
-        if src.dtype != input.dtype:
-            raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}")
-        if src.ndim and src.ndim != positions.ndim:
-            raise RuntimeError(f"{name}(): Index tensor must have the same number of dimensions as src tensor: {positions.ndim} and {src.ndim}")
-    if hasattr(src, "dtype") and raw(src).ndim:
-        src = getitem(src, tuple(slice(n) for n in positions.shape))  # only the part that the index covers is used
-    if add:
-        return input + GatherGrad(dim, positions, tuple(input.shape))(src)
-    return IndexPut(_along(backend_of_any(input), positions, dim))(input, src)
-
-
-def scatter(input: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
-    """``input`` with the values of ``src`` (a Tensor or a number) at the positions ``index`` along ``dim``."""
-    return _scatter(input, dim, index, src, add=False)
-
-
-def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
-    """``input`` with the values of ``src`` added at the positions ``index`` along ``dim``; repeated indices add up."""
-    return _scatter(input, dim, index, src, add=True)
-
-
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
     """``input`` with the slices of ``source`` added at the positions ``index`` along ``dim``."""
     dim = normalize_dim(dim, input.ndim)
@@ -383,7 +254,9 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     index = reshape(index, (-1,))
     expected = (*input.shape[:dim], raw(index).size, *input.shape[dim + 1 :])
     if tuple(source.shape) != expected:
-        raise RuntimeError(f"index_add(): source has shape {tuple(source.shape)}, needs {expected} for input {tuple(input.shape)}, dim {dim}")
+        raise RuntimeError(
+            f"index_add(): source has shape {tuple(source.shape)}, needs {expected} for input {tuple(input.shape)}, dim {dim}"
+        )
     where_to = (slice(None),) * dim + (raw(index),)
     return input + ScatterAdd(where_to, tuple(input.shape))(source if alpha == 1 else source * alpha)
 
@@ -416,40 +289,6 @@ def nonzero(input: Tensor, as_tuple: bool = False) -> Any:
     if as_tuple:
         return tuple(Tensor.wrap(i) for i in found)
     return Tensor.wrap(xp.stack(found, axis=1) if input.ndim else xp.zeros((found[0].size, 0), dtype=xp.int64))
-
-
-def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
-    """The indices (int64) that sort along ``dim``; equal elements keep their order."""
-    xp = backend_of_any(input)
-    if input.ndim == 0:
-        normalize_dim(dim, 0)
-        return Tensor.wrap(xp.zeros((), dtype=xp.int64))
-    dim = normalize_dim(dim, input.ndim)
-    array = raw(input)
-    if not descending:
-        return Tensor.wrap(xp.argsort(array, axis=dim, kind="stable"))
-    backwards = xp.argsort(xp.flip(array, dim), axis=dim, kind="stable")  # so that equals keep their order this way too
-    return Tensor.wrap(array.shape[dim] - 1 - xp.flip(backwards, dim))
-
-
-def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
-    """The elements in order along ``dim``, and the indices they had: (values, indices)."""
-    from minidl.ops.reduction import Values
-
-    indices = argsort(input, dim, descending)
-    return Values(gather(input, dim, indices), indices)
-
-
-def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
-    """The ``k`` largest (or smallest) elements along ``dim``, in order, and their indices: (values, indices)."""
-    from minidl.ops.reduction import Values
-
-    dim = normalize_dim(dim, input.ndim)
-    if not 0 <= k <= (input.shape[dim] if input.ndim else 1):
-        raise RuntimeError(f"selected index k out of range: k={k} for shape {input.shape}, dim {dim}")
-    order = argsort(input, dim, descending=largest)
-    indices = getitem(order, (slice(None),) * dim + (slice(k),)) if input.ndim else order
-    return Values(gather(input, dim, indices), indices)
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import string
 from typing import Any
 
-from minidl.ops.base import Op, at_place, sum_to
+from minidl.ops.base import Op, at_place, same_dtype, sum_to
+from minidl.ops.diagonals import diagonal
 from minidl.ops.reduction import sum
-from minidl.ops.shape import broadcast_to, diagonal, permute, reshape, transpose, unsqueeze
+from minidl.ops.shape import broadcast_to, permute, reshape, transpose, unsqueeze
 from minidl.tensor import Tensor
 
 
 class MatMul(Op):
     """The product of matrices, over any leading dimensions: (…, n, k) · (…, k, m) → (…, n, m)."""
+
+    label = "matmul"
 
     def forward(self, xp, a, b):
         self.shapes = a.shape, b.shape
@@ -94,13 +97,13 @@ def matmul(input: Any, other: Any) -> Any:
         RuntimeError: if the inner sizes differ.
     """
     a, b = input, other
-    _same_dtype("matmul", a, b)
+    same_dtype("matmul", a, b)
     if a.ndim == 0 or b.ndim == 0:
         raise RuntimeError(f"both arguments to matmul need to be at least 1D, but they are {a.ndim}D and {b.ndim}D")
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
     if a.shape[-1] != inner:
         raise RuntimeError(
-            f"mat1 and mat2 shapes cannot be multiplied ({'x'.join(map(str, a.shape))} and {'x'.join(map(str, b.shape))})"
+            f"mat1 and mat2 shapes cannot be multiplied ({'x'.join(map(str, a.shape))} and {'x'.join(map(str, b.shape))}){at_place()}"
         )
     if a.ndim == 1:
         y = matmul(unsqueeze(a, 0), b)
@@ -108,16 +111,14 @@ def matmul(input: Any, other: Any) -> Any:
     if b.ndim == 1:
         y = matmul(a, unsqueeze(b, 1))
         return reshape(y, y.shape[:-1])
+    if any(m != n and 1 not in (m, n) for m, n in zip(a.shape[-3::-1], b.shape[-3::-1], strict=False)):
+        raise RuntimeError(
+            f"matmul: the leading (batch) sizes of {tuple(a.shape)} and {tuple(b.shape)} must match or be 1 at every "
+            f"non-singleton dimension{at_place()}"
+        )
     if a.ndim > 2 and b.ndim == 2:  # one large product instead of many small ones
         return reshape(MatMul()(_flat(a), b), (*a.shape[:-1], b.shape[1]))
     return MatMul()(a, b)
-
-
-def _same_dtype(name: str, *xs: Any) -> None:
-    """Products of matrices mix no dtypes: a float64 that slipped in would silently make everything slow."""
-    found = [x.dtype for x in xs if hasattr(x, "dtype")]
-    if any(d != found[0] for d in found):
-        raise RuntimeError(f"{name}: expected operands of one dtype, but found {' and '.join(map(str, found))}{at_place()}")
 
 
 def _flat(a: Any) -> Any:
@@ -133,13 +134,15 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     Raises:
         RuntimeError: if the sizes do not fit.
     """
+    if not hasattr(input, "dtype"):
+        raise TypeError(f"linear(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}{at_place()}")
     if input.ndim == 0 or input.shape[-1] != weight.shape[-1]:
         rows = "x".join(map(str, input.shape)) or "0-d"
         raise RuntimeError(
             f"mat1 and mat2 shapes cannot be multiplied ({rows} and {weight.shape[-1]}x{weight.shape[0] if weight.ndim > 1 else 1}): "
             f"linear expects {weight.shape[-1]} input features, got an input of shape {tuple(input.shape)}{at_place()}"
         )
-    _same_dtype("linear", input, weight, bias)
+    same_dtype("linear", input, weight, bias)
     if weight.ndim == 1:
         y = matmul(input, weight)
         return y if bias is None else y + bias

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from minidl.ops.activation import log_softmax
-from minidl.ops.base import Elementwise, at_place, backend_of_any, raw
-from minidl.ops.indexing import gather
+from minidl.ops.base import Elementwise, at_place, backend_of_any, raw, same_device
+from minidl.ops.gathering import gather
 from minidl.ops.reduction import mean, sum
 from minidl.ops.samples import reals
 from minidl.ops.selection import clamp, where
@@ -38,14 +38,17 @@ def _labels(name: str, input: Any, target: Any, ignore_index: int) -> tuple[Any,
     Raises:
         IndexError: if a label is not a class.
     """
+    same_device(name, input, target)
     labels, classes = raw(target), input.shape[1]
     if labels.dtype.kind not in "iu":
         raise RuntimeError(f"{name}: expected class labels of an integer dtype, got {labels.dtype}{at_place()}")
-    if tuple(labels.shape) != (input.shape[0], *input.shape[2:]):
-        raise ValueError(
-            f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({labels.shape[0] if labels.ndim else 0}): "
-            f"{name} got input {tuple(input.shape)} and target {tuple(labels.shape)}{at_place()}"
-        )
+    expected = (input.shape[0], *input.shape[2:])
+    if tuple(labels.shape) != expected:
+        got = f"{name} got input {tuple(input.shape)} and target {tuple(labels.shape)}{at_place()}"
+        if labels.ndim and labels.shape[0] == input.shape[0]:
+            raise RuntimeError(f"expected class labels of shape {expected}: {got}")
+        batch = labels.shape[0] if labels.ndim else 0
+        raise ValueError(f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({batch}): {got}")
     counts = labels != ignore_index
     kept = backend_of_any(input).where(counts, labels, 0)
     if kept.size and not (int(kept.min()) >= 0 and int(kept.max()) < classes):
@@ -144,6 +147,8 @@ def cross_entropy(
             products = products * reshape(weight, (-1, *[1] * (input.ndim - 2)))
         losses = -sum(products, 1)
         return sum(losses) / max(raw(losses).size, 1) if reduction == "mean" else reduce(losses, reduction)
+    if input.ndim > 1 and tuple(target.shape) == tuple(input.shape):
+        raise RuntimeError(f"Expected floating point type for target with class probabilities, got {raw(target).dtype}{at_place()}")
     if not label_smoothing:
         return nll_loss(logs, target, weight, ignore_index, reduction)
     labels, counts = _labels("cross_entropy", input, target, ignore_index)
@@ -241,9 +246,11 @@ def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = 
     if log_target:
         losses = exp(target) * (target - input)
     else:
-        positive = raw(target) > 0
-        losses = where(positive, target * (log(where(positive, target, 1)) - input), 0 * input)
-    return sum(losses) / losses.shape[0] if reduction == "batchmean" else reduce(losses, reduction)
+        inside = raw(target) != 0
+        losses = where(inside, target * (log(where(inside, target, 1)) - input), 0 * input)
+    if reduction == "batchmean":
+        return sum(losses) / (losses.shape[0] if losses.ndim else 1)
+    return reduce(losses, reduction)
 
 
 def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, reduction: str = "mean") -> Any:

@@ -11,13 +11,18 @@ from minidl.backend import backend_for, device
 from minidl.ops import (
     activation,
     comparison,
+    diagonals,
     elementwise,
+    gathering,
     indexing,
     inplace,
+    joining,
     linalg,
     reduction,
     rounding,
+    scan,
     selection,
+    sorting,
     special,
     unary,
 )
@@ -26,7 +31,6 @@ from minidl.ops.base import Op, cast
 from minidl.ops.inplace import in_place
 from minidl.tensor import Tensor, to_array
 from minidl.tensor import TensorMethods as RuntimeMethods
-
 
 bool_ = bool  # the class body below has a method ``bool``
 
@@ -215,10 +219,10 @@ class TensorMethods:
         comparison.argmax, comparison.argmin, comparison.all, comparison.any, comparison.count_nonzero
     )  # fmt: skip
 
-    sum, mean, var, std, prod = reduction.sum, reduction.mean, reduction.var, reduction.std, reduction.prod
+    sum, mean, var, std, prod = reduction.sum, reduction.mean, reduction.var, reduction.std, scan.prod
     max, min, amax, amin = reduction.max, reduction.min, reduction.amax, reduction.amin
     nansum, nanmean, aminmax, dist = reduction.nansum, reduction.nanmean, reduction.aminmax, reduction.dist
-    cumsum, cumprod, logsumexp, norm = reduction.cumsum, reduction.cumprod, reduction.logsumexp, reduction.norm
+    cumsum, cumprod, logsumexp, norm = scan.cumsum, scan.cumprod, reduction.logsumexp, reduction.norm
 
     reshape, view, flatten, unflatten = shaping.reshape, shaping.view, shaping.flatten, shaping.unflatten
     permute, transpose, movedim, swapaxes, t = (
@@ -229,19 +233,19 @@ class TensorMethods:
         shaping.broadcast_to, shaping.repeat, shaping.tile, shaping.repeat_interleave
     )  # fmt: skip
     flip, roll, diagonal, diag, tril, triu = (
-        shaping.flip, shaping.roll, shaping.diagonal, shaping.diag, shaping.tril, shaping.triu
+        shaping.flip, shaping.roll, diagonals.diagonal, diagonals.diag, diagonals.tril, diagonals.triu
     )  # fmt: skip
     split, chunk, unbind, ravel, fliplr, flipud = (
-        shaping.split, shaping.chunk, shaping.unbind, shaping.ravel, shaping.fliplr, shaping.flipud
+        joining.split, joining.chunk, joining.unbind, shaping.ravel, shaping.fliplr, shaping.flipud
     )  # fmt: skip
-    diag_embed, trace, moveaxis, swapdims = shaping.diag_embed, shaping.trace, shaping.movedim, shaping.transpose
+    diag_embed, trace, moveaxis, swapdims = diagonals.diag_embed, diagonals.trace, shaping.movedim, shaping.transpose
 
-    gather, scatter, scatter_add, index_add = indexing.gather, indexing.scatter, indexing.scatter_add, indexing.index_add
+    gather, scatter, scatter_add, index_add = gathering.gather, gathering.scatter, gathering.scatter_add, indexing.index_add
     index_select, narrow, select, take_along_dim = (
-        indexing.index_select, indexing.narrow, indexing.select, indexing.take_along_dim
+        indexing.index_select, indexing.narrow, indexing.select, gathering.take_along_dim
     )  # fmt: skip
     masked_fill, masked_select, nonzero = indexing.masked_fill, indexing.masked_select, indexing.nonzero
-    argsort, sort, topk = indexing.argsort, indexing.sort, indexing.topk
+    argsort, sort, topk = sorting.argsort, sorting.sort, sorting.topk
     index_fill, take, argwhere = indexing.index_fill, indexing.take, indexing.argwhere
 
     matmul, mm, bmm, mv, dot, outer, addmm = (
@@ -283,7 +287,7 @@ class TensorMethods:
     tanh_, sigmoid_ = in_place(unary.tanh, "tanh_"), in_place(unary.sigmoid, "sigmoid_")
     relu_ = in_place(activation.relu, "relu_")
     masked_fill_ = in_place(indexing.masked_fill, "masked_fill_")
-    scatter_, scatter_add_ = in_place(indexing.scatter, "scatter_"), in_place(indexing.scatter_add, "scatter_add_")
+    scatter_, scatter_add_ = in_place(gathering.scatter, "scatter_"), in_place(gathering.scatter_add, "scatter_add_")
     index_add_, index_fill_ = in_place(indexing.index_add, "index_add_"), in_place(indexing.index_fill, "index_fill_")
     copy_, fill_, zero_ = inplace.copy_, inplace.fill_, inplace.zero_
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from minidl.backend import backend_of
-from minidl.ops.base import Op, at_place, sum_to
+from minidl.ops.base import Op, at_place, same_dtype, sum_to
 from minidl.ops.reduction import mean, norm, var
 from minidl.ops.shape import broadcast_to, reshape
 from minidl.ops.unary import rsqrt
@@ -94,6 +94,7 @@ def batch_norm(
                 f"batch_norm: {name} should contain {channels} elements not {t.numel()} (input shape {tuple(input.shape)}){at_place()}"
             )
     shape = (1, channels) + (1,) * (input.ndim - 2)
+    same_dtype("batch_norm", input, weight, bias)
     w, b = (None if t is None else reshape(t, shape) for t in (weight, bias))
     if not training:
         if running_mean is None or running_var is None:
@@ -104,7 +105,7 @@ def batch_norm(
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(input.shape)}{at_place()}")
     op = Normalize((0, *range(2, input.ndim)), eps)
     y = op(input, w, b)
-    if running_mean is not None and running_var is not None:
+    if running_mean is not None and running_var is not None and count:
         _update_running(running_mean, op.mean, 1.0, momentum)
         _update_running(running_var, op.variance, count / max(count - 1, 1), momentum)
     return y
@@ -136,6 +137,7 @@ def layer_norm(
             f"layer_norm: Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], "
             f"but got input of size {list(input.shape)}{at_place()}"
         )
+    same_dtype("layer_norm", input, weight, bias)
     return Normalize(tuple(range(input.ndim - len(shape), input.ndim)), eps)(input, weight, bias)
 
 

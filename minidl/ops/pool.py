@@ -7,10 +7,11 @@ from typing import Any
 from minidl.backend.reference.pool import Window
 from minidl.ops.base import Op, at_place, backend_of_any, raw
 from minidl.ops.conv import pair
+from minidl.ops.joining import stack
 from minidl.ops.linalg import einsum
 from minidl.ops.reduction import max as max_
 from minidl.ops.reduction import mean
-from minidl.ops.shape import reshape, squeeze, stack, unsqueeze
+from minidl.ops.shape import reshape, squeeze, unsqueeze
 from minidl.tensor import Tensor
 
 

@@ -12,7 +12,7 @@ from minidl import dtypes
 from minidl.ops.base import Op, cast, raw, unbroadcast_axes
 from minidl.ops.samples import reals
 from minidl.ops.selection import maximum, minimum, where
-from minidl.ops.shape import broadcast_to, flip, normalize_dim, normalize_dims, reshape
+from minidl.ops.shape import broadcast_to, normalize_dims, reshape
 from minidl.tensor import Tensor
 
 
@@ -205,33 +205,15 @@ class Norm2(Reduction):
         return (x,), lambda x: norm(x, 2, dim, keepdim)
 
 
-class CumSum(Op):
-    """Sums from the start of a dimension up to and including each element."""
-
-    def __init__(self, dim):
-        self.dim = dim
-
-    def forward(self, xp, x):
-        return xp.cumsum(x, axis=self.dim, dtype=x.dtype) if x.ndim else x.copy()
-
-    def vjp(self, g):
-        return flip(CumSum(self.dim)(flip(g, self.dim)), self.dim) if g.ndim else g
-
-    def samples(draw):
-        x = draw.array(draw.shape())
-        dim = draw.dim(x.ndim) if x.ndim else 0
-        return (x,), lambda x: cumsum(x, dim)
-
-
 # -- public functions -------------------------------------------------------------------------------------------------
 
 
 def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The sum of all elements, or over ``dim`` (an int or a tuple). Integers and booleans add up in int64."""
-    return Sum(dim, keepdim)(_widen(input, dtype))
+    return Sum(dim, keepdim)(widen(input, dtype))
 
 
-def _widen(input: Any, dtype: Any) -> Any:
+def widen(input: Any, dtype: Any) -> Any:
     """``input`` in the dtype in which it is to be added up or multiplied: the given one, and int64 for integers."""
     if dtype is None and input.dtype.kind in "biu":
         dtype = dtypes.int64
@@ -372,7 +354,7 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 
 def _extreme(input: Tensor, dim: Any, keepdim: bool, which: str) -> Any:
     from minidl.ops.comparison import position
-    from minidl.ops.indexing import gather
+    from minidl.ops.gathering import gather
 
     if isinstance(dim, Tensor):
         return (maximum if which == "max" else minimum)(input, dim)
@@ -385,60 +367,6 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, which: str) -> Any:
     if not keepdim and input.ndim:
         values, indices = values.squeeze(dim), indices.squeeze(dim)
     return Values(values, indices)
-
-
-def prod(input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
-    """The product of all elements, or along ``dim``.
-
-    Multiplies neighbours pairwise, and the results again, so that the gradient (of any order) is right at zeros too,
-    where the usual y / x fails.
-    """
-    from minidl.ops.shape import cat
-
-    input = _widen(input, dtype)
-
-    if dim is None:
-        x, along, kept = reshape(input, (-1,)), 0, (1,) * input.ndim
-    else:
-        along = normalize_dim(dim, input.ndim)
-        x = input if input.ndim else reshape(input, (1,))
-        kept = tuple([1 if i == along else n for i, n in enumerate(input.shape)])
-    at = (slice(None),) * along
-    if x.shape[along] == 0:
-        x = sum(x, along, keepdim=True) + 1
-    while (n := x.shape[along]) > 1:
-        half = n // 2
-        pairs = [x[(*at, slice(half))] * x[(*at, slice(half, 2 * half))], x[(*at, slice(2 * half, n))]]
-        x = cat(pairs, along) if n % 2 else pairs[0]
-    if keepdim or input.ndim == 0:
-        return reshape(x, kept)
-    return reshape(x, () if dim is None else kept[:along] + kept[along + 1 :])
-
-
-def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """Sums from the start of ``dim`` up to and including each element."""
-    normalize_dim(dim, input.ndim)
-    return CumSum(dim)(_widen(input, dtype))
-
-
-def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """Products from the start of ``dim`` up to and including each element.
-
-    Hillis and Steele's scan ("Data parallel algorithms", 1986): log₂ n multiplications by a shifted copy, each
-    differentiable, and so right at zeros too.
-    """
-    from minidl.ops.shape import cat
-
-    dim = normalize_dim(dim, input.ndim)
-    input = _widen(input, dtype)
-    if input.ndim == 0:
-        return input * 1
-    at = (slice(None),) * dim
-    x, shift = input, 1
-    while shift < x.shape[dim]:
-        x = cat([x[(*at, slice(shift))], x[(*at, slice(shift, None))] * x[(*at, slice(-shift))]], dim)
-        shift *= 2
-    return x
 
 
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl import dtypes
-from minidl.ops.base import Elementwise, Op, backend_of_any, cast, raw
+from minidl.ops.base import Elementwise, Op, backend_of_any, cast, raw, same_device
 from minidl.ops.samples import reals
 from minidl.tensor import Tensor
 
@@ -145,6 +145,7 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
         raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}")
     if not hasattr(input, "dtype") and not hasattr(other, "dtype"):  # two numbers: give one of them a dtype
         input = Tensor.wrap(backend_of_any(condition).full((), input, dtype=dtypes.result_type(input, other)))
+    same_device("where", condition, input, other)
     return Where(condition)(input, other)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minidl.ops.indexing import topk
+from minidl.ops.sorting import topk
 from minidl.tensor import Tensor
 
 

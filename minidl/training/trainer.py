@@ -15,7 +15,7 @@ from minidl.autograd.mode import no_grad
 from minidl.io.atomic import atomic_write
 from minidl.nn import CrossEntropyLoss, Module
 from minidl.nn import functional as F
-from minidl.ops.shape import cat
+from minidl.ops.joining import cat
 from minidl.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from minidl.tensor import Tensor
 from minidl.training.callbacks import Callback
