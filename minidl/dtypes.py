@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ bool = np.dtype("bool")
 
 _default = [float32]
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}  # bool < integer < floating < complex
-_OF_PYTHON = {type(True): bool, type(0): int64}
+_OF_PYTHON = {builtins.bool: bool, builtins.int: int64}
 
 
 def get_default_dtype() -> np.dtype:

@@ -421,6 +421,7 @@ def _gaussian(draw: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype
 
 def _on(device: Device | str | None, array: np.ndarray, requires_grad: bool, finish: Any = None) -> Tensor:
     """Move drawn numbers to the device and there let ``finish`` make the result of them."""
-    moved = backend_for(device).from_numpy(array)
-    t = Tensor.wrap(moved if finish is None else finish(moved))
+    backend = backend_for(device)
+    moved = backend.from_numpy(array)
+    t = Tensor.wrap(moved if finish is None else backend.asarray(finish(moved)))  # NumPy makes a 0-d result a number
     return t.requires_grad_() if requires_grad else t

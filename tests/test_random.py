@@ -296,3 +296,15 @@ def test_a_seed_gives_the_same_numbers_on_every_device():
         here, elsewhere = draw(p), draw(there)
         assert elsewhere.backend is strict_backend and elsewhere.dtype == here.dtype
         assert elsewhere.tolist() == here.tolist()
+
+
+def test_single_numbers_are_tensors_on_arrays():
+    for drawn in (
+        random.normal(0.0, 1.0, ()),
+        random.normal(Tensor(0.0), 1.0),
+        random.bernoulli(Tensor(0.5)),
+        random.rand(()),
+        random.randint(3, ()),
+    ):
+        assert isinstance(drawn.array, np.ndarray)
+        assert drawn.shape == ()

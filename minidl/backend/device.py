@@ -26,7 +26,7 @@ class device:  # noqa: N801  (PyTorch's name)
         if not isinstance(type, str):
             raise TypeError(f"device(): expected a string such as 'cpu' or 'cuda:0', got {type!r}")
         name, _, number = type.partition(":")
-        if number and not number.isdigit() or not name or ":" in type and not number:
+        if not name or (":" in type and not number.isdigit()):
             raise RuntimeError(f"Invalid device string: {type!r}")
         self.type = name
         self.index = int(number) if number else index

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl.backend import backend_of
-from minidl.ops.base import Op, backend_of_any, cast, raw, same_device
+from minidl.ops.base import Op, at_place, backend_of_any, cast, raw, same_device
 from minidl.ops.selection import where
 from minidl.ops.shape import broadcast_to, normalize_dim, reshape
 from minidl.tensor import Tensor
@@ -308,13 +308,14 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 
 def embedding(input: Tensor, weight: Any, padding_idx: int | None = None) -> Any:
     """Rows of ``weight`` (num_embeddings, embedding_dim) at the indices ``input``; the padding row gets no gradient."""
+    same_device("embedding", input, weight)
     index = raw(input)
     if weight.ndim != 2:
-        raise RuntimeError(f"embedding(): 'weight' must be 2-D, got shape {tuple(weight.shape)}")
+        raise RuntimeError(f"embedding(): 'weight' must be 2-D, got shape {tuple(weight.shape)}{at_place()}")
     if index.dtype.kind not in "iu":
         raise RuntimeError(f"embedding(): expected indices of dtype int32 or int64, got {index.dtype}")
     if index.size and not (int(index.min()) >= 0 and int(index.max()) < weight.shape[0]):
-        raise IndexError(f"embedding(): index out of range: {int(index.min())} to {int(index.max())} for {weight.shape[0]} rows")
+        raise IndexError(f"embedding(): index out of range: {int(index.min())} to {int(index.max())} for {weight.shape[0]} rows{at_place()}")
     rows = GetItem((index,))(weight)
     if padding_idx is None:
         return rows

@@ -75,7 +75,7 @@ class ConvKernels:
         """Cross-correlation of x (N, C, H, W) with weight (O, C/groups, KH, KW): (N, O, OH, OW), channels-last memory."""
         xp = self.xp
         n, c, h, w = x.shape
-        o, cg, kh, kw = weight.shape
+        o, _, kh, kw = weight.shape
         out = (
             output_size(h, kh, stride[0], padding[0], dilation[0]),
             output_size(w, kw, stride[1], padding[1], dilation[1]),
