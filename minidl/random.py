@@ -241,9 +241,7 @@ def normal(
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
     if size is not None:
         z = _gaussian(_numpy(generator), _shape("normal", (size,)), _floating("normal", dtype))
-        return _on(
-            device, (z * z.dtype.type(raw_std) + z.dtype.type(raw_mean)).astype(z.dtype, copy=False), requires_grad
-        )
+        return _on(device, z, requires_grad, lambda noise: noise * z.dtype.type(raw_std) + z.dtype.type(raw_mean))
     shape = np.broadcast_shapes(*(x.shape for x in tensors))
     z = _gaussian(_numpy(generator), shape, _floating("normal", dtypes.result_type(*tensors)))
     return _on(tensors[0].device, z, False, lambda noise: noise * raw_std + raw_mean)

@@ -262,7 +262,7 @@ class Tensor(TensorMethods):
             RuntimeError: if there is not exactly one element.
         """
         if self.array.size != 1:
-            raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar (shape {self.shape})")
+            raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar: {self.shape}")
         return self.array.item()
 
     def tolist(self) -> Any:
@@ -277,7 +277,7 @@ class Tensor(TensorMethods):
 
     def _only(self) -> Any:
         if self.array.size != 1:
-            raise ValueError(f"only one element tensors can be converted to Python scalars, this one has shape {self.shape}")
+            raise ValueError(f"only one element tensors can be converted to Python scalars, not shape {self.shape}")
         return self.array.item()
 
     def __index__(self) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 import minidl
 from minidl.autograd import grad
 from minidl.backend.reference import conv
+from minidl.nn import functional as F
 from minidl.ops.base import Op, registry
 from minidl.ops.samples import Draw, Sample, draw_sample
 from minidl.tensor import Tensor
@@ -33,7 +34,12 @@ def leaf(array: np.ndarray) -> Tensor:
 
 def check_derivatives(op: type[Op], draw: Draw) -> None:
     """First and second derivatives against finite differences, and the recorded gradient against the ordinary one."""
-    arrays, function = draw_sample(op, draw)
+    check_sample(draw_sample(op, draw), draw)
+
+
+def check_sample(sample: Sample, draw: Draw) -> None:
+    """As ``check_derivatives``, of a function that need not be an op."""
+    arrays, function = sample
     with blocks_of(draw.choice([64, 4 << 20])):
         check_function(function, [leaf(present(draw, np.asarray(a))) for a in arrays], draw)
 
@@ -162,17 +168,6 @@ def check_paths(draw: Draw) -> None:
     check_function(function, [leaf(present(draw, np.asarray(a))) for a in arrays], draw)
 
 
-# -- functions that are no ops of their own -----------------------------------------------------------------------------
-
-
-def _std(draw: Draw) -> Sample:
-    x = draw.array(draw.shape(1, 3, 4), distinct=True)
-    dims, keepdim, correction = draw.dims(x.ndim), draw.flag(), 0
-    return (x + draw.array(x.shape),), lambda x: minidl.std(x, dims, correction=correction, keepdim=keepdim)
-
-
-COMPOSITES: dict[str, Callable[[Draw], Sample]] = {"std": _std}
-
 # -- kinks ------------------------------------------------------------------------------------------------------------
 
 
@@ -197,7 +192,7 @@ KINKS: dict[str, list[Kink]] = {
     ],
     "Min": [Kink(lambda x: minidl.amin(x, 1), ([[1.0, 5.0, 1.0], [3.0, 3.0, 3.0]],), ([[1.0, 0.0, 1.0], [1.0, 1.0, 1.0]],))],
     "MaxPool2d": [
-        Kink(lambda x: minidl.nn.functional.max_pool2d(x, 2), ([[[[5.0, 5.0], [5.0, 5.0]]]],), ([[[[2.0, 0.0], [0.0, 0.0]]]],))
+        Kink(lambda x: F.max_pool2d(x, 2), ([[[[5.0, 5.0], [5.0, 5.0]]]],), ([[[[2.0, 0.0], [0.0, 0.0]]]],))
     ],
     "Pow": [
         Kink(minidl.pow, ([0.0, 0.0, 0.0, 2.0], [0.0, 1.0, 3.0, 0.0]), ([0.0, 3.0, 0.0, 0.0], [0.0, 0.0, 0.0, 5 * np.log(2)])),
@@ -209,6 +204,12 @@ KINKS: dict[str, list[Kink]] = {
         Kink(lambda x: minidl.logsumexp(x, 1), ([[-np.inf, -np.inf], [-np.inf, 0.0]],), ([[0.0, 0.0], [0.0, 3.0]],)),
         Kink(lambda x: minidl.logsumexp(x, 0), ([1000.0, 1000.0],), ([1.0, 1.0],)),
     ],
+    "embedding": [  # the padding row gets none
+        Kink(lambda w: F.embedding(minidl.tensor([1, 0, 1]), w, 1), ([[5.0], [6.0], [7.0]],), ([[3.0], [0.0], [0.0]],)),
+        Kink(lambda w: F.embedding(minidl.tensor([2, 0, 1]), w, -1), ([[5.0], [6.0], [7.0]],), ([[3.0], [4.0], [0.0]],)),
+    ],
+    "hardtanh": [Kink(F.hardtanh, ([-1.0, 0.5, 1.0],), ([0.0, 3.0, 0.0],))],
+    "norm": [Kink(lambda x: minidl.norm(x, 3), ([0.0, 0.0],), ([0.0, 0.0],))],
     "std": [
         Kink(lambda x: minidl.std(x, 1, unbiased=False), ([[1.0, 1.0], [1.0, 3.0]],), ([[0.0, 0.0], [-1.5, 1.5]],))
     ],

@@ -41,8 +41,9 @@ from minidl.ops.normalization import Normalize
 from minidl.ops.reduction import Reduction, SumTo
 from minidl.ops.samples import Draw
 from minidl.tensor import Tensor
-from tests.drawing import Random, present
-from tests.gradient_checks import COMPOSITES, KINKS, OPS, check_derivatives, check_function, check_kink, check_manners, check_paths, leaf
+from tests.composites import COMPOSITES
+from tests.drawing import Random
+from tests.gradient_checks import KINKS, OPS, check_derivatives, check_kink, check_manners, check_paths, check_sample
 
 DRAWS = 80
 ROOT = Path(minidl.__file__).parents[1]
@@ -289,8 +290,7 @@ def check(name: str, seed: int) -> None:
     if name == "paths":
         check_paths(draw)
     elif name in COMPOSITES:
-        arrays, function = COMPOSITES[name](draw)
-        check_function(function, [leaf(present(draw, a)) for a in arrays], draw)
+        check_sample(COMPOSITES[name](draw), draw)
     else:
         check_derivatives(registry[name], draw)
         check_manners(registry[name], draw)

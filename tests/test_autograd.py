@@ -1,5 +1,7 @@
-"""backward() and grad(). Every expectation here was first seen in PyTorch 2.13, except in ``test_own_…``: there minidl is
-more exact."""
+"""backward() and grad().
+
+Every expectation here was first seen in PyTorch 2.13, except in ``test_own_…``: there minidl is more exact.
+"""
 
 import pytest
 
@@ -67,7 +69,11 @@ def test_gradient_argument_is_cast_and_not_kept():
 @pytest.mark.parametrize(
     ("gradient", "error", "message"),
     [
-        (T([1.0]), RuntimeError, r"Mismatch in shape: grad_output\[0\] has a shape of .*1.* and output\[0\] has a shape of .*2"),
+        (
+            T([1.0]),
+            RuntimeError,
+            r"Mismatch in shape: grad_output\[0\] has a shape of .*1.* and output\[0\] has a shape of .*2",
+        ),
         (None, RuntimeError, "grad can be implicitly created only for scalar outputs"),
         ("1", TypeError, "gradients can be either Tensors or None, but got str"),
     ],
@@ -87,7 +93,9 @@ def test_backward_twice():
     x = leaf(1.0, 2.0)
     y = (x * x).sum()
     y.backward()
-    with pytest.raises(RuntimeError, match=r"Trying to backward through the graph a second time.*(MulBackward|Saved inter)"):
+    with pytest.raises(
+        RuntimeError, match=r"Trying to backward through the graph a second time.*(MulBackward|Saved inter)"
+    ):
         y.backward()
     assert x.grad.tolist() == [2, 4]
 
@@ -165,7 +173,9 @@ def test_grad_of_intermediate_values():
 
 def test_unused_input():
     x, unused = leaf(1.0), leaf(2.0, 3.0)
-    with pytest.raises(RuntimeError, match="The differentiated Tensor at index 1 .*appears to not have been used in the graph"):
+    with pytest.raises(
+        RuntimeError, match="The differentiated Tensor at index 1 .*appears to not have been used in the graph"
+    ):
         minidl.autograd.grad((x * 2).sum(), [x, unused])
     gx, g = minidl.autograd.grad((x * 2).sum(), [x, unused], allow_unused=True)
     assert g is None
@@ -289,7 +299,9 @@ def test_a_cotangent_that_goes_to_several_places_stays_whole():
     assert c.grad.tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("twin", [lambda h: h, lambda h: h.reshape(-1), lambda h: h[:]], ids=["same", "reshaped", "sliced"])
+@pytest.mark.parametrize(
+    "twin", [lambda h: h, lambda h: h.reshape(-1), lambda h: h[:]], ids=["same", "reshaped", "sliced"]
+)
 def test_a_function_may_return_one_tensor_for_two_inputs(twin):
     kept = []
 

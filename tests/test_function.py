@@ -126,8 +126,8 @@ def test_setup_context():
 
         @staticmethod
         def backward(ctx, g):
-            x, y = ctx.saved_tensors
-            assert (y == x * ctx.factor).all()
+            saved_x, saved_y = ctx.saved_tensors
+            assert (saved_y == saved_x * ctx.factor).all()
             return g * ctx.factor, None
 
     x = leaf(1.0, 2.0)
@@ -169,7 +169,7 @@ def test_arguments_that_are_no_tensors_and_optional_ones():
 
         @staticmethod
         def backward(ctx, g):
-            x, w, b = ctx.saved_tensors
+            _, w, b = ctx.saved_tensors
             assert ctx.name == "n"
             assert ctx.needs_input_grad == (True, False, b is not None, False)
             return g * w, None, None if b is None else g, None
@@ -197,10 +197,16 @@ def returning(answer):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda g: (g, g), r"function ReturningBackward returned an incorrect number of gradients \(expected 1, got 2\)"),
+        (
+            lambda g: (g, g),
+            r"function ReturningBackward returned an incorrect number of gradients \(expected 1, got 2\)",
+        ),
         (lambda g: (), r"function ReturningBackward returned an incorrect number of gradients \(expected 1, got 0\)"),
         (lambda g: 3, r"expected (Variable|a Tensor) or None"),
-        (lambda g: g[:1], r"Function ReturningBackward returned an invalid gradient at index 0 - got \[1\] but expected shape"),
+        (
+            lambda g: g[:1],
+            r"Function ReturningBackward returned an invalid gradient at index 0 - got \[1\] but expected shape",
+        ),
     ],
 )
 def test_wrong_gradients(answer, message):

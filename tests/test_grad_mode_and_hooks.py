@@ -57,7 +57,9 @@ def test_set_grad_enabled_as_a_call():
 
 @pytest.mark.parametrize("kind", ["no_grad()", "no_grad", "set_grad_enabled(False)"])
 def test_decorators(kind):
-    off = {"no_grad()": minidl.no_grad, "no_grad": lambda: minidl.no_grad}.get(kind, lambda: minidl.set_grad_enabled(False))
+    off = {"no_grad()": minidl.no_grad, "no_grad": lambda: minidl.no_grad}.get(
+        kind, lambda: minidl.set_grad_enabled(False)
+    )
 
     @off()
     def inner(a, *, b):

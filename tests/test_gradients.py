@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from minidl.ops.base import Elementwise, Op, registry
 from minidl.ops.samples import Draw, reals
+from tests.composites import COMPOSITES
 from tests.drawing import Hypothesis, Random
-from tests.gradient_checks import KINKS, OPS, check_derivatives, check_kink, check_manners, check_paths
+from tests.gradient_checks import KINKS, OPS, check_derivatives, check_kink, check_manners, check_paths, check_sample
 
 thorough = settings(max_examples=20, deadline=None, derandomize=False, print_blob=True)
 
@@ -27,6 +28,14 @@ def test_derivatives(name: str, data: st.DataObject) -> None:
 @given(st.data())
 def test_manners(name: str, data: st.DataObject) -> None:
     check_manners(registry[name], Draw(Hypothesis(data)))
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+@thorough
+@given(st.data())
+def test_functions_made_of_ops(name: str, data: st.DataObject) -> None:
+    draw = Draw(Hypothesis(data))
+    check_sample(COMPOSITES[name](draw), draw)
 
 
 @settings(thorough, max_examples=100)

@@ -16,8 +16,9 @@ from minidl.autograd import grad
 from minidl.ops.base import registry
 from minidl.ops.samples import Draw, draw_sample
 from minidl.tensor import Tensor
+from tests.composites import COMPOSITES
 from tests.drawing import Hypothesis, present
-from tests.gradient_checks import COMPOSITES, OPS
+from tests.gradient_checks import OPS
 from tests.strict import StrictArray
 from tests.strict.backend import strict_backend
 from tests.strict.guards import count_syncs, count_uploads

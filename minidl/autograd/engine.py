@@ -74,7 +74,8 @@ def grad(
         if entry is None:
             if not (allow_unused or materialize_grads):
                 raise RuntimeError(
-                    f"The differentiated Tensor at index {i} (shape {x.shape}) appears to not have been used in the graph. Set allow_unused=True if this is the desired behavior."
+                    f"The differentiated Tensor at index {i} (shape {x.shape}) appears to not have been used in the "
+                    "graph. Set allow_unused=True if this is the desired behavior."
                 )
             results.append(Tensor.wrap(x.backend.zeros_like(x.array)) if materialize_grads else None)
         else:
@@ -83,12 +84,14 @@ def grad(
     return tuple(results)
 
 
-def _walk(roots: list[tuple[Edge, Any]], keep_graph: bool, create_graph: bool, wanted: set[Edge] | None) -> dict[Any, Any]:
+def _walk(
+    roots: list[tuple[Edge, Any]], keep_graph: bool, create_graph: bool, wanted: set[Edge] | None
+) -> dict[Any, tuple[Any, bool]]:
     """Carry the cotangents from the roots to the leaves, or to the ``wanted`` edges; return what arrived there.
 
-    Nodes are visited in falling order of their numbers, so that each has received all its cotangents when its turn comes.
-    Cotangents are raw arrays, or Tensors with ``create_graph``. Each is kept with a flag: whether this walk alone knows
-    its memory, and may therefore add to it in place.
+    Nodes are visited in falling order of their numbers, so that each has received all its cotangents when its turn
+    comes. Cotangents are raw arrays, or Tensors with ``create_graph``. Each is kept with a flag: whether this walk
+    alone knows its memory, and may therefore add to it in place.
     """
     useful = None if wanted is None else _nodes_leading_to(wanted, [edge for edge, _ in roots])
     pending: dict[Node, list[Any]] = {}  # node → (cotangent, owned) of each of its outputs
@@ -163,7 +166,7 @@ def _add(held: tuple[Any, bool], g: Any, owned: bool) -> tuple[Any, bool]:
 
 
 def _fresh(g: Any, i: int, results: Sequence[Any], given: Sequence[Any]) -> bool:
-    """Whether a vjp made this array just now, and neither a cotangent it was given nor another result shows its memory."""
+    """Whether a vjp made this array just now, and no cotangent it was given and no other result shows its memory."""
     if getattr(g, "base", True) is not None:  # a view of other memory, or a Tensor
         return False
     for other in given:
@@ -231,8 +234,8 @@ def _as_array(g: Any, x: Tensor) -> Any:
     array = x.backend.asarray(g) if not isinstance(g, x.backend.array_type) else g
     if array.shape != x.shape or array.dtype != x.dtype:
         raise RuntimeError(
-            f"a gradient of shape {array.shape} and dtype {array.dtype} arrived at a Tensor of shape {x.shape} and dtype "
-            f"{x.dtype}; the op (or autograd.Function) that made it is at fault"
+            f"a gradient of shape {array.shape} and dtype {array.dtype} arrived at a Tensor of shape {x.shape} and "
+            f"dtype {x.dtype}; the op (or autograd.Function) that made it is at fault"
         )
     return array
 
@@ -256,16 +259,22 @@ def _roots(tensors: Any, grad_tensors: Any, create_graph: bool) -> list[tuple[Ed
         edge = edge_of(t)
         if edge is None:
             raise RuntimeError(
-                f"element {i} of tensors does not require grad and does not have a grad_fn (a {t.dtype} tensor of shape {t.shape})"
+                f"element {i} of tensors does not require grad and does not have a grad_fn "
+                f"(a {t.dtype} tensor of shape {t.shape})"
             )
         if g is None:
             if t.numel() != 1:
-                raise RuntimeError(f"grad can be implicitly created only for scalar outputs, this one has shape {t.shape}")
+                raise RuntimeError(
+                    f"grad can be implicitly created only for scalar outputs, this one has shape {t.shape}"
+                )
             g = Tensor.wrap(t.backend.ones_like(t.array))
         if not isinstance(g, Tensor):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
         if g.shape != t.shape:
-            raise RuntimeError(f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] has a shape of {t.shape}.")
+            raise RuntimeError(
+                f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] has "
+                f"a shape of {t.shape}."
+            )
         if g.device != t.device:
             raise RuntimeError(f"grad_output[{i}] is on {g.device} and output[{i}] on {t.device}")
         if g.dtype != t.dtype:
@@ -279,7 +288,9 @@ def _targets(inputs: Sequence[Tensor]) -> set[Edge]:
     for i, x in enumerate(inputs):
         edge = edge_of(x)
         if edge is None:
-            raise RuntimeError(f"One of the differentiated Tensors does not require grad: input {i}, of shape {x.shape}")
+            raise RuntimeError(
+                f"One of the differentiated Tensors does not require grad: input {i}, of shape {x.shape}"
+            )
         edges.add(edge)
     return edges
 

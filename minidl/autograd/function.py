@@ -104,9 +104,10 @@ class FunctionNode(Node):
             results = results[:expected]
         if len(results) != expected:
             raise RuntimeError(
-                f"function {self.name} returned an incorrect number of gradients (expected {expected}, got {len(results)})"
+                f"function {self.name} returned an incorrect number of gradients "
+                f"(expected {expected}, got {len(results)})"
             )
-        fitting = [self.fit(i, r) if need else None for i, (r, need) in enumerate(zip(results, self.needs, strict=True))]
+        fitting = [self.fit(i, r) if self.needs[i] else None for i, r in enumerate(results)]
         return [r if create_graph or r is None else r.array for r in fitting]
 
     def fit(self, i: int, r: Any) -> Tensor | None:
@@ -114,14 +115,16 @@ class FunctionNode(Node):
         if r is None:
             return None
         if not isinstance(r, Tensor):
-            raise RuntimeError(f"function {self.name} returned a {type(r).__name__} as gradient {i}: expected a Tensor or None")
+            raise RuntimeError(
+                f"function {self.name} returned a {type(r).__name__} as gradient {i}: expected a Tensor or None"
+            )
         shape, dtype = self.inputs_like[i]  # type: ignore[misc]  # an input that needs a gradient is a Tensor
         if r.shape != shape:
             extra = r.ndim - len(shape)
             if extra < 0 or any(n not in (1, m) for n, m in zip(shape, r.shape[extra:], strict=True)):
                 raise RuntimeError(
-                    f"Function {self.name} returned an invalid gradient at index {i} - got {list(r.shape)} but expected shape "
-                    f"compatible with {list(shape)}"
+                    f"Function {self.name} returned an invalid gradient at index {i} - got {list(r.shape)} but "
+                    f"expected shape compatible with {list(shape)}"
                 )
             dims = (*range(extra), *(extra + d for d, n in enumerate(shape) if n == 1))
             r = r.sum(dims).reshape(shape)
@@ -143,9 +146,9 @@ class Function:
         ...         return g * 3 * x**2
         >>> y = Cube.apply(x)
 
-    ``forward`` may also be given without ``ctx`` together with ``setup_context(ctx, inputs, output)``. ``backward`` returns
-    one gradient per argument of ``forward`` (None where there is none); if it uses Tensor operations it can itself be
-    differentiated.
+    ``forward`` may also be given without ``ctx`` together with ``setup_context(ctx, inputs, output)``. ``backward``
+    returns one gradient per argument of ``forward`` (None where there is none); if it uses Tensor operations it can
+    itself be differentiated.
     """
 
     @staticmethod

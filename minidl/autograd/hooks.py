@@ -57,7 +57,7 @@ def retain_grad(x: Tensor) -> None:
 
 
 def carry_retained(x: Tensor, node: Any, output: int) -> None:
-    """After ``x`` has been given another history than ``node``: it is the gradient of its new value that shall be kept."""
+    """After ``x`` has been given another history than ``node``: keep the gradient of its new value instead."""
     if node is None or not node.retained:
         return
     reference = node.retained.get(output)

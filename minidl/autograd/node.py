@@ -11,7 +11,7 @@ from minidl.tensor import Tensor, Version
 if TYPE_CHECKING:
     from weakref import ref
 
-# An edge leads from a node to where one of its inputs came from: (the node that made it, which output), or (the leaf, 0).
+# An edge leads from a node to where an input came from: (the node that made it, which output) or (the leaf, 0).
 Edge = tuple[Any, int]
 
 count = itertools.count(1).__next__
@@ -42,12 +42,12 @@ class Node:
 
     Attributes:
         edges: for each input, where its gradient goes (None: nobody wants it).
-        number: counts up with every recorded operation. Inputs are made before outputs, so walking the graph in the order
-            of falling numbers meets every node after all that depend on it.
-        needs: which inputs want a gradient; a walk towards some Tensors only may narrow it down while it calls ``pull``.
+        number: counts up with every recorded operation. Inputs are made before outputs, so walking the graph in the
+            order of falling numbers meets every node after all that depend on it.
+        needs: which inputs want a gradient; a walk towards some Tensors only narrows it down while it calls ``pull``.
         outputs: how many Tensors the operation made.
-        owns_results: what ``pull`` returns is either made there or one of the cotangents, so that a walk may add to it in
-            place. Not so where a user's code returns it.
+        owns_results: what ``pull`` returns is either made there or one of the cotangents, so that a walk may add to it
+            in place. Not so where a user's code returns it.
         made_at: the calling line and module, in anomaly mode.
     """
 
@@ -97,8 +97,8 @@ class Node:
         """
         if self.released or self.saved is None:
             raise RuntimeError(
-                f"Trying to backward through the graph a second time: the values that {self.name} saved have already been "
-                "freed. Specify retain_graph=True on the first backward() if you need to go through it again."
+                f"Trying to backward through the graph a second time: the values that {self.name} saved have already "
+                "been freed. Specify retain_graph=True on the first backward() if you need to go through it again."
             )
         value, version, count_then = self.saved[index]
         if version is None:
@@ -107,8 +107,8 @@ class Node:
             what = "its output" if index == OUTPUT else f"its input {index}"
             raise RuntimeError(
                 "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                f"{self.name} needs {what} (a {value.dtype} tensor of shape {tuple(value.shape)}, version {count_then}), which "
-                f"{version.changed_by} has changed since (it is at version {version.count})"
+                f"{self.name} needs {what} (a {value.dtype} tensor of shape {tuple(value.shape)}, version "
+                f"{count_then}), which {version.changed_by} has changed since (it is at version {version.count})"
                 + (f"; {self.name} was called at {self.made_at}" if self.made_at else "")
             )
         if not create_graph:

@@ -131,7 +131,7 @@ class IndexPut(Op):
 
     def forward(self, xp, x, v):
         self.value_shape = getattr(v, "shape", ())
-        y = x.copy()
+        y = xp.array(x)  # not x.copy(): a 0-d cotangent may have come as a number
         y[self.index] = v
         return y
 

@@ -30,7 +30,7 @@ class WriteView(Op):
         self.views = views
 
     def forward(self, xp, base, value):
-        y = base.copy()
+        y = xp.array(base, order="C")  # a 0-d cotangent may have come as a number
         part = _look(self.views, y)
         if part is y or part.base is y:
             part[...] = value
@@ -132,11 +132,14 @@ def _write(x: Tensor, index: Any, value: Any, name: str) -> None:
         raise IndexError(f"{name}: {index_message(error)} (shape {x.shape})") from error
     except ValueError as error:
         if getattr(getattr(x.array, "flags", None), "writeable", True):
-            shapes = f"value tensor of shape {list(getattr(value, 'shape', ()))} cannot be broadcast to indexing result of shape"
-            raise RuntimeError(f"{name}: shape mismatch: {shapes} {list(x.array[index].shape)}") from error
+            raise RuntimeError(
+                f"{name}: shape mismatch: value tensor of shape {list(getattr(value, 'shape', ()))} cannot be broadcast to "
+                f"indexing result of shape {list(x.array[index].shape)}"
+            ) from error
         raise RuntimeError(
-            f"{name}: unsupported operation: the memory is read-only, or more than one element of the written-to tensor refers "
-            "to a single memory location (as after expand). Please clone() the tensor before performing the operation."
+            f"{name}: unsupported operation: the memory is read-only, or more than one element of the written-to tensor "
+            "refers to a single memory location (as after expand). Please clone() the tensor before performing the "
+            "operation."
         ) from error
     x.bump_version(name)
 
@@ -206,8 +209,8 @@ def _put(self: Tensor, index: tuple[Any, ...], value: Any, name: str) -> None:
     if isinstance(value, Tensor) and type(value.array) is not type(self.array):
         if value.ndim:
             raise RuntimeError(
-                f"{name}: Expected all tensors to be on the same device, but found at least two devices, {self.device} and "
-                f"{value.device}!{at_place()}"
+                f"{name}: Expected all tensors to be on the same device, but found at least two devices, {self.device} "
+                f"and {value.device}!{at_place()}"
             )
         value = value.to(self.device)
     if not (mode.recording and _any_requires_grad(self, value)):

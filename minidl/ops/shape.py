@@ -250,6 +250,11 @@ def expand(input: Tensor, *shape: Any) -> Tensor:
     """As ``broadcast_to``; −1 keeps a dimension as it is."""
     target = list(sizes(shape))
     extra = len(target) - input.ndim
+    if extra < 0:
+        raise RuntimeError(
+            f"expand: the number of sizes provided ({len(target)}) must be greater or equal to the number of dimensions in "
+            f"the tensor ({input.ndim}): sizes {target} for shape {list(input.shape)}"
+        )
     for i, n in enumerate(target):
         have = input.shape[i - extra] if i >= extra else None
         if n == -1 and have is not None:

@@ -2,8 +2,8 @@
 
 The only file here that needs PyTorch; the tests read what it wrote. Run it as ``python tests/torch_numbers/make.py``.
 
-Each file has the input, the target and the parameters, and for float32 and float64 the output, the loss, the gradients of
-the input and of all parameters, and the buffers after the step.
+Each file has the input, the target and the parameters, and for float32 and float64 the output, the loss, the gradients
+of the input and of all parameters, and the buffers after the step.
 """
 
 import json
@@ -35,7 +35,9 @@ def rounded(x: torch.Tensor) -> torch.Tensor:
     return (x.double() * 1e6).round() / 1e6
 
 
-def run(model: nn.Module, loss_function: nn.Module, state: dict, x: torch.Tensor, target: torch.Tensor, dtype: torch.dtype) -> dict:
+def run(
+    model: nn.Module, loss_function: nn.Module, state: dict, x: torch.Tensor, target: torch.Tensor, dtype: torch.dtype
+) -> dict:
     model.to(dtype).load_state_dict(state)
     x = x.to(dtype).requires_grad_()
     output = model(x)
@@ -66,7 +68,9 @@ def write(name: str, make, loss_function: nn.Module, x: torch.Tensor, target: to
             for dtype in (torch.float32, torch.float64)
         },
     }
-    (HERE / f"{name}.json").write_text(json.dumps(document, indent=None, separators=(",", ":")) + "\n", encoding="utf-8")
+    (HERE / f"{name}.json").write_text(
+        json.dumps(document, indent=None, separators=(",", ":")) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":
