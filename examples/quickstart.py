@@ -32,7 +32,12 @@ def make_network() -> nn.Sequential:
     """Three stages of convolution, each half the size of the one before and twice as deep, then one linear layer."""
 
     def stage(inputs: int, outputs: int) -> list[nn.Module]:
-        return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(outputs), nn.ReLU()]
+        return [
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        ]
 
     return nn.Sequential(
         *stage(1, 16),
@@ -68,7 +73,9 @@ def main() -> int:
     """Train, vote, draw and sum up."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="where to compute (default: cpu)")
-    parser.add_argument("--epochs", type=int, default=12, help="times that each network sees all photographs (default: 12)")
+    parser.add_argument(
+        "--epochs", type=int, default=12, help="times that each network sees all photographs (default: 12)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same numbers (default: 0)")
     parser.add_argument("--members", type=int, default=3, help="networks that vote (default: 3)")
     parser.add_argument("--out", type=Path, default=Path("runs/quickstart"), help="folder for the results")
@@ -99,9 +106,13 @@ def main() -> int:
         print(f"  network {i + 1}            {100 * a:.1f} % right")
     print(f"  mean of the {len(accuracies):<9}{100 * np.mean(accuracies):.1f} %")
     print(f"  all of them voting   {100 * vote:.1f} %")
-    worst = [(int(((together.argmax(1) == b) & (labels == a)).sum()), a, b) for a in range(10) for b in range(10) if a != b]
+    worst = [
+        (int(((together.argmax(1) == b) & (labels == a)).sum()), a, b) for a in range(10) for b in range(10) if a != b
+    ]
     count, a, b = max(worst)
-    print(f"  most frequent mistake: {test.classes[a]} taken for {test.classes[b]} ({count} of {int((labels == a).sum())})")
+    print(
+        f"  most frequent mistake: {test.classes[a]} taken for {test.classes[b]} ({count} of {int((labels == a).sum())})"
+    )
     print(f"\nTook {time.perf_counter() - start:.0f} s. In {options.out}/:")
     print("  curves.png, predictions.png              look at these first")
     print("  network-1.safetensors, …                 the weights; network-1/metrics.csv, …  every epoch's numbers")
@@ -116,7 +127,9 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        print("\nStopped. What was finished is kept: see metrics.csv and checkpoint.safetensors in the results' folder.")
+        print(
+            "\nStopped. What was finished is kept: see metrics.csv and checkpoint.safetensors in the results' folder."
+        )
         sys.exit(130)
     except RuntimeError as error:
         if "was asked for" not in str(error):

@@ -282,7 +282,9 @@ class Tensor(TensorMethods):
 
     def __index__(self) -> int:
         if self.dtype.kind not in "iub":
-            raise TypeError(f"only integer tensors of a single element can be converted to an index, this one is {self.dtype}")
+            raise TypeError(
+                f"only integer tensors of a single element can be converted to an index, this one is {self.dtype}"
+            )
         return int(self.item())
 
     def __bool__(self) -> bool:

@@ -54,7 +54,9 @@ def gradcheck(
     inputs = _as_tuple(inputs)
     wanted = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
     if not wanted:
-        raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of them have requires_grad=True.")
+        raise ValueError(
+            "gradcheck expects at least one input tensor to require gradient, but none of them have requires_grad=True."
+        )
     for i in wanted:
         if inputs[i].dtype != np.float64:
             raise ValueError(f"gradcheck: input {i} is {inputs[i].dtype}; finite differences need float64")
@@ -101,7 +103,11 @@ def gradgradcheck(
         ys = [y for y in _as_tuple(func(*xs)) if isinstance(y, Tensor) and y.is_floating_point()]
         pairs = [(y, g) for y, g in zip(ys, gs, strict=True) if y.requires_grad]
         found = grad(
-            [y for y, _ in pairs], [xs[i] for i in wanted], [g for _, g in pairs], create_graph=True, materialize_grads=True
+            [y for y, _ in pairs],
+            [xs[i] for i in wanted],
+            [g for _, g in pairs],
+            create_graph=True,
+            materialize_grads=True,
         )
         return tuple(f for f in found if f is not None and f.requires_grad)
 
@@ -142,7 +148,14 @@ def _moved(inputs: Sequence[Any], i: int, step: np.ndarray) -> list[Any]:
 
 
 def _check_direction(
-    func: Callable[..., Any], inputs: Sequence[Any], wanted: list[int], k: int, eps: float, atol: float, rtol: float, rng: Any
+    func: Callable[..., Any],
+    inputs: Sequence[Any],
+    wanted: list[int],
+    k: int,
+    eps: float,
+    atol: float,
+    rtol: float,
+    rng: Any,
 ) -> None:
     y = _output(func, inputs, k)
     g = rng.normal(size=y.shape)
@@ -165,7 +178,14 @@ def _check_direction(
 
 
 def _check_jacobian(
-    func: Callable[..., Any], inputs: Sequence[Any], wanted: list[int], k: int, eps: float, atol: float, rtol: float, rng: Any
+    func: Callable[..., Any],
+    inputs: Sequence[Any],
+    wanted: list[int],
+    k: int,
+    eps: float,
+    atol: float,
+    rtol: float,
+    rng: Any,
 ) -> None:
     y = _output(func, inputs, k)
     size = y.numel()

@@ -43,7 +43,9 @@ from minidl.tensor import Tensor
 
 registry: dict[str, type[Op]] = {}  # every op by its class name: drives the gradient tests and the op table
 
-Rule = tuple[Callable[..., Any], "int | None", tuple[int, ...], bool]  # vjp, which input (None: all), what it wants, rest
+Rule = tuple[
+    Callable[..., Any], "int | None", tuple[int, ...], bool
+]  # vjp, which input (None: all), what it wants, rest
 
 
 class Op(Node):
@@ -286,7 +288,9 @@ class Op(Node):
         elif isinstance(error, TypeError) and self.broadcasts and any(a is None for a in arrays):
             return TypeError(f"{self.label}(): expected Tensors and numbers, got None{at_place()}")
         elif isinstance(error, TypeError):  # the array module has no such function for this dtype
-            kind = NotImplementedError if "not supported" in message or "did not contain a loop" in message else TypeError
+            kind = (
+                NotImplementedError if "not supported" in message or "did not contain a loop" in message else TypeError
+            )
         if self.broadcasts and "broadcast" in message:
             kind, message = RuntimeError, _broadcast_message(shapes)
         elif isinstance(error, IndexError):
@@ -315,7 +319,9 @@ def same_device(name: str, *values: Any) -> None:
     Raises:
         RuntimeError: if they do not.
     """
-    devices = {str(Tensor.wrap(raw(x)).device): None for x in values if hasattr(x, "dtype") and not isinstance(x, np.generic)}
+    devices = {
+        str(Tensor.wrap(raw(x)).device): None for x in values if hasattr(x, "dtype") and not isinstance(x, np.generic)
+    }
     if len(devices) > 1:
         raise RuntimeError(
             f"{name}: Expected all tensors to be on the same device, but found at least two devices, "
@@ -331,17 +337,24 @@ def same_dtype(name: str, *xs: Any) -> None:
     """
     found = [x.dtype for x in xs if hasattr(x, "dtype")]
     if any(d != found[0] for d in found):
-        raise RuntimeError(f"{name}: expected operands of one dtype, but found {' and '.join(map(str, found))}{at_place()}")
+        raise RuntimeError(
+            f"{name}: expected operands of one dtype, but found {' and '.join(map(str, found))}{at_place()}"
+        )
 
 
 def at_place() -> str:
-    """", in Net.fc1" while a module runs, for the end of a message."""
+    """ ", in Net.fc1" while a module runs, for the end of a message."""
     place = current_place()
     return f", in {place}" if place else ""
 
 
 def _snake(name: str) -> str:
-    out = [("_" + c.lower()) if c.isupper() and i and not name[i - 1].isupper() and not name[i - 1].isdigit() else c.lower() for i, c in enumerate(name)]
+    out = [
+        ("_" + c.lower())
+        if c.isupper() and i and not name[i - 1].isupper() and not name[i - 1].isdigit()
+        else c.lower()
+        for i, c in enumerate(name)
+    ]
     return "".join(out)
 
 

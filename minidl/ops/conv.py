@@ -152,16 +152,22 @@ def _check(x: Any, weight: Any, bias: Any, geometry: tuple[Any, ...]) -> None:
     shape = "×".join(map(str, weight.shape))
     for name, t in (("weight", weight), ("bias", bias)):
         if t is not None and t.dtype != x.dtype:
-            raise RuntimeError(f"conv2d: Input type ({x.dtype}) and {name} type ({t.dtype}) should be the same{at_place()}")
+            raise RuntimeError(
+                f"conv2d: Input type ({x.dtype}) and {name} type ({t.dtype}) should be the same{at_place()}"
+            )
     if x.shape[1] != cg * groups:
         raise RuntimeError(
             f"conv2d: input has {x.shape[1]} channels, weight expects {cg * groups} (weight {shape}, groups={groups}); "
             f"input shape {tuple(x.shape)}{at_place()}"
         )
     if groups < 1 or o % groups:
-        raise RuntimeError(f"conv2d: {o} output channels cannot be split into {groups} groups (weight {shape}){at_place()}")
+        raise RuntimeError(
+            f"conv2d: {o} output channels cannot be split into {groups} groups (weight {shape}){at_place()}"
+        )
     if bias is not None and tuple(bias.shape) != (o,):
-        raise RuntimeError(f"conv2d: expected bias to have shape ({o},), but got {tuple(bias.shape)} (weight {shape}){at_place()}")
+        raise RuntimeError(
+            f"conv2d: expected bias to have shape ({o},), but got {tuple(bias.shape)} (weight {shape}){at_place()}"
+        )
     for i in range(2):
         padded, needed = x.shape[2 + i] + sum(padding[i]), dilation[i] * (weight.shape[2 + i] - 1) + 1
         if padded < needed:
@@ -253,6 +259,7 @@ def conv_transpose2d(
     )
     if any(e >= max(s[i], d[i]) for i, e in enumerate(extra)):
         raise RuntimeError(f"output padding must be smaller than either stride or dilation, but got {extra}, {s}, {d}")
-    y = Conv2dInputGrad(stride=s, padding=p, dilation=d, groups=groups, size=size, kernel=tuple(weight.shape[2:]))(input, weight)
+    y = Conv2dInputGrad(stride=s, padding=p, dilation=d, groups=groups, size=size, kernel=tuple(weight.shape[2:]))(
+        input, weight
+    )
     return y if bias is None else y + reshape(bias, (-1, 1, 1))
-

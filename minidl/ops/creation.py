@@ -83,7 +83,12 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, r
     """One number everywhere; its kind (bool, int or float) decides the dtype unless given."""
     if dtype is None:
         dtype = {bool: dtypes.bool, int: dtypes.int64}.get(type(fill_value), dtypes.get_default_dtype())
-    return _finish(backend_for(device).full(sizes((size,)), float(fill_value) if np.dtype(dtype).kind == "f" else fill_value, dtype=np.dtype(dtype)), requires_grad)
+    return _finish(
+        backend_for(device).full(
+            sizes((size,)), float(fill_value) if np.dtype(dtype).kind == "f" else fill_value, dtype=np.dtype(dtype)
+        ),
+        requires_grad,
+    )
 
 
 def _like(input: Tensor, device: Any) -> Any:
@@ -151,7 +156,9 @@ def _between(start: Any, end: Any, steps: int, dtype: Any, device: Any) -> Any:
     return backend_for(device).linspace(float(start), float(end), steps)
 
 
-def logspace(start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None) -> Tensor:
+def logspace(
+    start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None
+) -> Tensor:
     """``base`` to the powers of ``linspace(start, end, steps)``."""
     return Tensor.wrap((base ** _between(start, end, steps, dtype, device)).astype(_dtype(dtype)))
 
@@ -172,9 +179,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     if swap:
         vectors[0], vectors[1] = vectors[1], vectors[0]
     shape = tuple(v.numel() for v in vectors)
-    grids = [
-        v.reshape([-1 if i == d else 1 for i in range(len(vectors))]).expand(shape) for d, v in enumerate(vectors)
-    ]
+    grids = [v.reshape([-1 if i == d else 1 for i in range(len(vectors))]).expand(shape) for d, v in enumerate(vectors)]
     if swap:
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)

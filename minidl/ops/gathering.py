@@ -58,9 +58,7 @@ class GatherGrad(Op):
 
 def _along(xp: Any, index: Any, dim: int) -> tuple[Any, ...]:
     """An index along one dimension as a full index: every other dimension meets its own position."""
-    grids = [
-        xp.arange(n).reshape([-1 if d == e else 1 for e in range(index.ndim)]) for d, n in enumerate(index.shape)
-    ]
+    grids = [xp.arange(n).reshape([-1 if d == e else 1 for e in range(index.ndim)]) for d, n in enumerate(index.shape)]
     grids[dim] = index
     return tuple(grids)
 
@@ -100,7 +98,9 @@ def _check_index(name: str, input: Any, dim: int, index: Any) -> Any:
         low, high = int(positions.min()), int(positions.max())
         if low < 0 or high >= input.shape[dim]:
             bad = low if low < 0 else high
-            raise RuntimeError(f"{name}(): index {bad} is out of bounds for dimension {dim} with size {input.shape[dim]}")
+            raise RuntimeError(
+                f"{name}(): index {bad} is out of bounds for dimension {dim} with size {input.shape[dim]}"
+            )
     return positions
 
 

@@ -213,7 +213,11 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     if not -input.shape[dim] <= start <= input.shape[dim]:
         span = input.shape[dim]
         raise IndexError(f"start out of range (expected to be in range of [{-span}, {span}], but got {start})")
-    if length < 0 or not -input.shape[dim] <= start <= input.shape[dim] or start % (input.shape[dim] + 1) + length > input.shape[dim]:
+    if (
+        length < 0
+        or not -input.shape[dim] <= start <= input.shape[dim]
+        or start % (input.shape[dim] + 1) + length > input.shape[dim]
+    ):
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({input.shape[dim]}).")
     start = start + input.shape[dim] if start < 0 else start
     return getitem(input, (slice(None),) * dim + (slice(start, start + length),))
@@ -250,7 +254,9 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     """``input`` with the slices of ``source`` added at the positions ``index`` along ``dim``."""
     dim = normalize_dim(dim, input.ndim)
     if input.ndim == 0:
-        return reshape(index_add(reshape(input, (1,)), 0, reshape(index, (-1,)), reshape(source, (-1,)), alpha=alpha), ())
+        return reshape(
+            index_add(reshape(input, (1,)), 0, reshape(index, (-1,)), reshape(source, (-1,)), alpha=alpha), ()
+        )
     index = reshape(index, (-1,))
     expected = (*input.shape[:dim], raw(index).size, *input.shape[dim + 1 :])
     if tuple(source.shape) != expected:
@@ -315,7 +321,9 @@ def embedding(input: Tensor, weight: Any, padding_idx: int | None = None) -> Any
     if index.dtype.kind not in "iu":
         raise RuntimeError(f"embedding(): expected indices of dtype int32 or int64, got {index.dtype}")
     if index.size and not (int(index.min()) >= 0 and int(index.max()) < weight.shape[0]):
-        raise IndexError(f"embedding(): index out of range: {int(index.min())} to {int(index.max())} for {weight.shape[0]} rows{at_place()}")
+        raise IndexError(
+            f"embedding(): index out of range: {int(index.min())} to {int(index.max())} for {weight.shape[0]} rows{at_place()}"
+        )
     rows = GetItem((index,))(weight)
     if padding_idx is None:
         return rows

@@ -76,7 +76,18 @@ def _look(views: Any, x: Any) -> Any:
 def _again(op: Op) -> Op:
     """The same op for another call (an instance that has been recorded is a node of the graph)."""
     fresh = copy.copy(op)
-    for name in ("edges", "needs", "number", "active", "saved", "released", "hooks", "retained", "made_at", "input_shapes"):
+    for name in (
+        "edges",
+        "needs",
+        "number",
+        "active",
+        "saved",
+        "released",
+        "hooks",
+        "retained",
+        "made_at",
+        "input_shapes",
+    ):
         fresh.__dict__.pop(name, None)
     return fresh
 
@@ -162,7 +173,9 @@ def forbid_leaf(x: Tensor, name: str) -> None:
         raise RuntimeError(f"{name}: a leaf Variable that requires grad is being used in an in-place operation.")
     base = x._base
     if base is not None and base._node is None and base._requires_grad:
-        raise RuntimeError(f"{name}: a view of a leaf Variable that requires grad is being used in an in-place operation.")
+        raise RuntimeError(
+            f"{name}: a view of a leaf Variable that requires grad is being used in an in-place operation."
+        )
 
 
 def old_value(x: Tensor) -> Tensor:

@@ -64,7 +64,9 @@ class Einsum(Op):
         self.operands, self.output = operands, output
 
     def forward(self, xp, *xs):
-        return xp.einsum(f"{','.join(self.operands)}->{self.output}", *xs, **({"optimize": True} if len(xs) > 2 else {}))
+        return xp.einsum(
+            f"{','.join(self.operands)}->{self.output}", *xs, **({"optimize": True} if len(xs) > 2 else {})
+        )
 
     def vjp(self, g, *xs):
         results = []
@@ -135,7 +137,9 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
         RuntimeError: if the sizes do not fit.
     """
     if not hasattr(input, "dtype"):
-        raise TypeError(f"linear(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}{at_place()}")
+        raise TypeError(
+            f"linear(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}{at_place()}"
+        )
     if input.ndim == 0 or input.shape[-1] != weight.shape[-1]:
         rows = "x".join(map(str, input.shape)) or "0-d"
         raise RuntimeError(
@@ -161,7 +165,9 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Products of two stacks of matrices of equal length (no broadcasting)."""
     if input.ndim != 3 or mat2.ndim != 3 or input.shape[0] != mat2.shape[0]:
-        raise RuntimeError(f"bmm: expected two 3D tensors with equal batch size, got shapes {input.shape} and {mat2.shape}")
+        raise RuntimeError(
+            f"bmm: expected two 3D tensors with equal batch size, got shapes {input.shape} and {mat2.shape}"
+        )
     return matmul(input, mat2)
 
 
@@ -236,20 +242,30 @@ def einsum(equation: str, *operands: Any) -> Any:
     terms = [t if "{" not in t else _fill(t, ellipsis) for t in terms]
     if not arrow:
         letters = "".join(terms)
-        output = "".join(ellipsis) + "".join(sorted(c for c in set(letters) if letters.count(c) == 1 and c not in ellipsis))
+        output = "".join(ellipsis) + "".join(
+            sorted(c for c in set(letters) if letters.count(c) == 1 and c not in ellipsis)
+        )
     else:
         output = output.replace("...", "".join(ellipsis))
     for c in output:
         if output.count(c) > 1 or not any(c in t for t in terms):
-            raise RuntimeError(f"einsum(): output subscript {c} of '{equation}' appears more than once or in no operand")
+            raise RuntimeError(
+                f"einsum(): output subscript {c} of '{equation}' appears more than once or in no operand"
+            )
     lengths: dict[str, int] = {}
     for term, x in zip(terms, xs, strict=True):
         for c, n in zip(term, x.shape, strict=True):
             if lengths.setdefault(c, n) not in (n, 1) and n != 1:
-                raise RuntimeError(f"einsum(): subscript {c} has size {n} for an operand and {lengths[c]} for another in '{equation}'")
+                raise RuntimeError(
+                    f"einsum(): subscript {c} has size {n} for an operand and {lengths[c]} for another in '{equation}'"
+                )
             lengths[c] = max(lengths[c], n) if n != 0 else 0
     for i, x in enumerate(xs):
-        x = broadcast_to(x, tuple(lengths[c] for c in terms[i])) if any(n != lengths[c] for c, n in zip(terms[i], x.shape, strict=True)) else x
+        x = (
+            broadcast_to(x, tuple(lengths[c] for c in terms[i]))
+            if any(n != lengths[c] for c, n in zip(terms[i], x.shape, strict=True))
+            else x
+        )
         xs[i], terms[i] = _diagonals(x, terms[i])
     for i, term in enumerate(terms):  # letters that stand in one operand only are summed before the product
         others = output + "".join(t for j, t in enumerate(terms) if j != i)
@@ -288,5 +304,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     letters_b = list(string.ascii_letters[a.ndim : a.ndim + b.ndim])
     for i, j in zip(over_a, over_b, strict=True):
         letters_b[j] = letters_a[i]
-    out = [c for d, c in enumerate(letters_a) if d not in over_a] + [c for d, c in enumerate(letters_b) if d not in over_b]
+    out = [c for d, c in enumerate(letters_a) if d not in over_a] + [
+        c for d, c in enumerate(letters_b) if d not in over_b
+    ]
     return einsum(f"{''.join(letters_a)},{''.join(letters_b)}->{''.join(out)}", a, b)

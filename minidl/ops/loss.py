@@ -53,7 +53,9 @@ def _labels(name: str, input: Any, target: Any, ignore_index: int) -> tuple[Any,
     kept = backend_of_any(input).where(counts, labels, 0)
     if kept.size and not (int(kept.min()) >= 0 and int(kept.max()) < classes):
         bad = int(kept.min()) if int(kept.min()) < 0 else int(kept.max())
-        raise IndexError(f"Target {bad} is out of bounds: {name} got {classes} classes, so labels must be 0 to {classes - 1}{at_place()}")
+        raise IndexError(
+            f"Target {bad} is out of bounds: {name} got {classes} classes, so labels must be 0 to {classes - 1}{at_place()}"
+        )
     return kept, counts
 
 
@@ -133,7 +135,9 @@ def cross_entropy(
     logs = log_softmax(input, 1)
     if raw(target).dtype.kind == "f":
         if ignore_index >= 0:
-            raise RuntimeError(f"ignore_index is not supported for floating point target, got {ignore_index}{at_place()}")
+            raise RuntimeError(
+                f"ignore_index is not supported for floating point target, got {ignore_index}{at_place()}"
+            )
         if tuple(target.shape) != tuple(input.shape):
             raise RuntimeError(
                 f"cross_entropy: expected class probabilities of shape {tuple(input.shape)} or integer class labels, got "
@@ -148,7 +152,9 @@ def cross_entropy(
         losses = -sum(products, 1)
         return sum(losses) / max(raw(losses).size, 1) if reduction == "mean" else reduce(losses, reduction)
     if input.ndim > 1 and tuple(target.shape) == tuple(input.shape):
-        raise RuntimeError(f"Expected floating point type for target with class probabilities, got {raw(target).dtype}{at_place()}")
+        raise RuntimeError(
+            f"Expected floating point type for target with class probabilities, got {raw(target).dtype}{at_place()}"
+        )
     if not label_smoothing:
         return nll_loss(logs, target, weight, ignore_index, reduction)
     labels, counts = _labels("cross_entropy", input, target, ignore_index)
@@ -302,4 +308,3 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     x1, x2 = broadcast_to(x1, shape), broadcast_to(x2, shape)
     lengths = clamp(norm(x1, 2, dim), min=eps) * clamp(norm(x2, 2, dim), min=eps)
     return sum(x1 * x2, dim) / lengths
-

@@ -51,7 +51,9 @@ class Transfer(Op):
         return Transfer(self.origin)(g)
 
     def samples(draw):
-        return (draw.array(draw.shape()),), lambda x: Transfer(backend_for(x.device if isinstance(x, Tensor) else None))(x)
+        return (draw.array(draw.shape()),), lambda x: Transfer(
+            backend_for(x.device if isinstance(x, Tensor) else None)
+        )(x)
 
 
 class TensorMethods:
@@ -240,7 +242,12 @@ class TensorMethods:
     )  # fmt: skip
     diag_embed, trace, moveaxis, swapdims = diagonals.diag_embed, diagonals.trace, shaping.movedim, shaping.transpose
 
-    gather, scatter, scatter_add, index_add = gathering.gather, gathering.scatter, gathering.scatter_add, indexing.index_add
+    gather, scatter, scatter_add, index_add = (
+        gathering.gather,
+        gathering.scatter,
+        gathering.scatter_add,
+        indexing.index_add,
+    )
     index_select, narrow, select, take_along_dim = (
         indexing.index_select, indexing.narrow, indexing.select, gathering.take_along_dim
     )  # fmt: skip
@@ -274,14 +281,25 @@ class TensorMethods:
     pow_, clamp_ = in_place(elementwise.pow, "pow_"), in_place(selection.clamp, "clamp_")
     clip_ = in_place(selection.clamp, "clip_")
     neg_, abs_, lerp_ = (in_place(getattr(elementwise, n), f"{n}_") for n in ("neg", "abs", "lerp"))
-    round_, floor_, ceil_, trunc_ = (in_place(getattr(rounding, n), f"{n}_") for n in ("round", "floor", "ceil", "trunc"))
-    floor_divide_, remainder_ = in_place(elementwise.floor_divide, "floor_divide_"), in_place(elementwise.remainder, "remainder_")
+    round_, floor_, ceil_, trunc_ = (
+        in_place(getattr(rounding, n), f"{n}_") for n in ("round", "floor", "ceil", "trunc")
+    )
+    floor_divide_, remainder_ = (
+        in_place(elementwise.floor_divide, "floor_divide_"),
+        in_place(elementwise.remainder, "remainder_"),
+    )
     fmod_, nan_to_num_ = in_place(elementwise.fmod, "fmod_"), in_place(selection.nan_to_num, "nan_to_num_")
     clamp_min_, clamp_max_ = in_place(selection.clamp_min, "clamp_min_"), in_place(selection.clamp_max, "clamp_max_")
     square_, rsqrt_, reciprocal_ = (in_place(getattr(unary, n), f"{n}_") for n in ("square", "rsqrt", "reciprocal"))
     sin_, cos_ = in_place(unary.sin, "sin_"), in_place(unary.cos, "cos_")
-    logical_not_, bitwise_and_ = in_place(comparison.logical_not, "logical_not_"), in_place(comparison.bitwise_and, "bitwise_and_")
-    bitwise_or_, bitwise_xor_ = in_place(comparison.bitwise_or, "bitwise_or_"), in_place(comparison.bitwise_xor, "bitwise_xor_")
+    logical_not_, bitwise_and_ = (
+        in_place(comparison.logical_not, "logical_not_"),
+        in_place(comparison.bitwise_and, "bitwise_and_"),
+    )
+    bitwise_or_, bitwise_xor_ = (
+        in_place(comparison.bitwise_or, "bitwise_or_"),
+        in_place(comparison.bitwise_xor, "bitwise_xor_"),
+    )
     addcmul_, addcdiv_ = in_place(elementwise.addcmul, "addcmul_"), in_place(elementwise.addcdiv, "addcdiv_")
     exp_, log_, sqrt_ = (in_place(getattr(unary, n), f"{n}_") for n in ("exp", "log", "sqrt"))
     tanh_, sigmoid_ = in_place(unary.tanh, "tanh_"), in_place(unary.sigmoid, "sigmoid_")
@@ -302,7 +320,9 @@ class TensorMethods:
 
     # -- dtype and device ---------------------------------------------------------------------------------------------
 
-    def to(self, *args: Any, device: Any = None, dtype: Any = None, copy: bool = False, non_blocking: bool = False) -> Tensor:
+    def to(
+        self, *args: Any, device: Any = None, dtype: Any = None, copy: bool = False, non_blocking: bool = False
+    ) -> Tensor:
         """This Tensor in another dtype and/or on another device: ``to("cuda")``, ``to(minidl.float64)``, ``to(other)``.
 
         Returns the Tensor itself if nothing changes and ``copy`` is False. Gradients flow back.
@@ -456,4 +476,3 @@ def _is_dtype_name(name: str) -> bool:
 for _name, _value in vars(TensorMethods).items():
     if _name not in ("__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__qualname__", "__hash__"):
         setattr(RuntimeMethods, _name, _value)
-

@@ -86,7 +86,9 @@ def batch_norm(
         RuntimeError: if the sizes do not fit.
     """
     if input.ndim < 2:
-        raise RuntimeError(f"batch_norm: expected at least 2D input (N, C, ...), got shape {tuple(input.shape)}{at_place()}")
+        raise RuntimeError(
+            f"batch_norm: expected at least 2D input (N, C, ...), got shape {tuple(input.shape)}{at_place()}"
+        )
     channels = input.shape[1]
     for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
         if t is not None and tuple(t.shape) != (channels,):
@@ -102,7 +104,9 @@ def batch_norm(
         return _normalize_by(input, reshape(running_mean, shape), reshape(running_var, shape), w, b, eps)
     count = math.prod(input.shape) // channels if channels else 0
     if count == 1:
-        raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(input.shape)}{at_place()}")
+        raise ValueError(
+            f"Expected more than 1 value per channel when training, got input size {list(input.shape)}{at_place()}"
+        )
     op = Normalize((0, *range(2, input.ndim)), eps)
     y = op(input, w, b)
     if running_mean is not None and running_var is not None and count:
@@ -146,7 +150,9 @@ def group_norm(
 ) -> Any:
     """Normalise each sample over groups of channels (Wu & He 2018)."""
     if input.ndim < 2:
-        raise RuntimeError(f"group_norm: Expected at least 2 dimensions for input tensor but received {input.ndim}{at_place()}")
+        raise RuntimeError(
+            f"group_norm: Expected at least 2 dimensions for input tensor but received {input.ndim}{at_place()}"
+        )
     n, channels = input.shape[:2]
     if channels % num_groups:
         raise RuntimeError(
@@ -183,4 +189,3 @@ def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> A
     from minidl.ops.selection import clamp
 
     return input / broadcast_to(clamp(norm(input, p, dim, keepdim=True), min=eps), tuple(input.shape))
-

@@ -51,7 +51,9 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
     if len(pairs) % 2:
         raise RuntimeError(f"Padding length must be divisible by 2, got {pairs}")
     if len(pairs) // 2 > input.ndim:
-        raise RuntimeError(f"Padding length should be less than or equal to two times the input dimension but got padding length {len(pairs)} and input of dimension {input.ndim}")
+        raise RuntimeError(
+            f"Padding length should be less than or equal to two times the input dimension but got padding length {len(pairs)} and input of dimension {input.ndim}"
+        )
     widths = [(0, 0)] * input.ndim
     for i in range(len(pairs) // 2):
         widths[-1 - i] = (int(pairs[2 * i]), int(pairs[2 * i + 1]))
@@ -60,7 +62,9 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
             raise RuntimeError(f"pad: widths {pairs} leave nothing of shape {tuple(input.shape)}")
     if mode == "constant":
         return Pad(tuple(widths), value or 0)(input)
-    if mode == "circular" and any(n < 0 for pair in widths for n in pair):  # cut first: what is cut off does not come back
+    if mode == "circular" and any(
+        n < 0 for pair in widths for n in pair
+    ):  # cut first: what is cut off does not come back
         input = Pad(tuple((min(before, 0), min(after, 0)) for before, after in widths), 0)(input)
         widths = [(max(before, 0), max(after, 0)) for before, after in widths]
     xp = backend_of_any(input)
@@ -78,7 +82,9 @@ def _border_index(size: int, before: int, after: int, mode: str) -> np.ndarray:
         return np.clip(positions, 0, size - 1)
     if mode == "circular":
         if max(before, after) > size:
-            raise RuntimeError(f"Padding value causes wrapping around more than once: {before}, {after} for size {size}")
+            raise RuntimeError(
+                f"Padding value causes wrapping around more than once: {before}, {after} for size {size}"
+            )
         return positions % size
     if mode == "reflect":
         if max(before, after) >= size:

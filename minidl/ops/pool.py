@@ -113,7 +113,13 @@ def _draw_pooling(draw: Any, distinct: bool = False) -> tuple[Any, dict[str, Any
     size = [dilation * (k - 1) + 1 + draw.integer(0, 3) for k in kernel]
     x = draw.array((draw.integer(1, 2), draw.integer(1, 2), *size), distinct=distinct)
     stride = draw.choice([None, 1, 2, (2, 1)])
-    return x, {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": draw.flag()}
+    return x, {
+        "kernel_size": kernel,
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "ceil_mode": draw.flag(),
+    }
 
 
 def _draw_positions(draw: Any) -> tuple[Window, Any, tuple[int, ...]]:
@@ -138,7 +144,9 @@ def _window(name: str, x: Any, kernel: Any, stride: Any, padding: Any, dilation:
     stride = kernel if stride in (None, (), []) else pair(stride, "stride")
     size = tuple(x.shape[-2:])
     if min(kernel) < 1 or min(stride) < 1 or min(dilation) < 1:
-        raise RuntimeError(f"{name}: kernel_size, stride and dilation must be positive, got {kernel}, {stride}, {dilation}")
+        raise RuntimeError(
+            f"{name}: kernel_size, stride and dilation must be positive, got {kernel}, {stride}, {dilation}"
+        )
     out, sides = [], []
     for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True):
         if p < 0 or p > ((k - 1) * d + 1) // 2:
@@ -149,7 +157,7 @@ def _window(name: str, x: Any, kernel: Any, stride: Any, padding: Any, dilation:
         count = (-(-span // s) if ceil_mode else span // s) + 1
         if ceil_mode and (count - 1) * s >= n + p:  # the last window must start inside the image or its left border
             count -= 1
-        if span < 0 and not ceil_mode or count < 1:
+        if (span < 0 and not ceil_mode) or count < 1:
             raise RuntimeError(
                 f"{name}: Given input size: {tuple(x.shape)}. Calculated output size would be {count} along one axis. "
                 f"Output size is too small (kernel {kernel}, stride {stride}, padding {padding}){at_place()}"
@@ -217,7 +225,9 @@ def avg_pool2d(
         divisor_override: divide by this number instead.
     """
     if not _batched("avg_pool2d", input):
-        result = avg_pool2d(unsqueeze(input, 0), kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+        result = avg_pool2d(
+            unsqueeze(input, 0), kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+        )
         return squeeze(result, 0)
     window = _window("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
     total = SumPool2d(window)(input)

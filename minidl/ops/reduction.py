@@ -322,7 +322,9 @@ def _check_not_empty(name: str, input: Any, dim: Any) -> None:
         )
     for i in normalize_dims(dim, input.ndim):
         if input.shape[i] == 0:
-            raise IndexError(f"{name}(): Expected reduction dim {i} to have non-zero size, the input has shape {input.shape}")
+            raise IndexError(
+                f"{name}(): Expected reduction dim {i} to have non-zero size, the input has shape {input.shape}"
+            )
 
 
 def amax(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
@@ -360,7 +362,9 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, which: str) -> Any:
         return (maximum if which == "max" else minimum)(input, dim)
     if dim is None:
         if input.numel() == 0:
-            raise RuntimeError(f"{which}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.")
+            raise RuntimeError(
+                f"{which}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
+            )
         return (amax if which == "max" else amin)(input)
     indices = position(input, "argmax" if which == "max" else "argmin", dim, keepdim=True)
     values = gather(input, dim, indices)

@@ -88,5 +88,3 @@ trunc = as_function(Trunc, "trunc")
 def frac(input: Tensor) -> Tensor:
     """The fraction that ``trunc`` takes away."""
     return input - trunc(input)
-
-

@@ -142,7 +142,9 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
         return nonzero(condition, as_tuple=True)
     condition = raw(condition)
     if condition.dtype != np.dtype("bool"):
-        raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}")
+        raise RuntimeError(
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
+        )
     if not hasattr(input, "dtype") and not hasattr(other, "dtype"):  # two numbers: give one of them a dtype
         input = Tensor.wrap(backend_of_any(condition).full((), input, dtype=dtypes.result_type(input, other)))
     same_device("where", condition, input, other)
@@ -171,7 +173,9 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
     return clamp(input, max=max)
 
 
-def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+def nan_to_num(
+    input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
     """``input`` with NaN replaced by ``nan`` (default 0), ∞ and −∞ by the largest and smallest number of the dtype."""
     if input.dtype.kind != "f":
         return cast(input, input.dtype)
@@ -188,5 +192,3 @@ def heaviside(input: Tensor, values: Tensor) -> Tensor:
         raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
     above = (raw(input) > 0).astype(input.dtype)
     return Tensor.wrap(backend_of_any(input).where(raw(input) == 0, raw(values), above))
-
-

@@ -157,7 +157,9 @@ def reshape(input: Any, *shape: Any) -> Any:
     target = sizes(shape)
     known = math.prod(n for n in target if n != -1)
     size = raw(input).size
-    if target.count(-1) > 1 or (known != size if -1 not in target else (known == 0 or size % known) and (size or not known)):
+    if target.count(-1) > 1 or (
+        known != size if -1 not in target else (known == 0 or size % known) and (size or not known)
+    ):
         raise RuntimeError(f"shape '{list(target)}' is invalid for input of size {size} (shape {tuple(input.shape)})")
     return Reshape(target)(input)
 
@@ -189,7 +191,9 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
         rest = math.prod(n for n in sizes if n != -1)
         sizes[sizes.index(-1)] = input.shape[dim] // rest if rest else 0
     if math.prod(sizes) != input.shape[dim]:
-        raise RuntimeError(f"unflatten: Provided sizes {sizes} don't multiply up to the size of dim {dim} ({input.shape[dim]})")
+        raise RuntimeError(
+            f"unflatten: Provided sizes {sizes} don't multiply up to the size of dim {dim} ({input.shape[dim]})"
+        )
     return reshape(input, (*input.shape[:dim], *sizes, *input.shape[dim + 1 :]))
 
 
@@ -198,7 +202,9 @@ def permute(input: Any, *dims: Any) -> Any:
     order = sizes(dims)
     normal = tuple(normalize_dim(d, input.ndim) for d in order)
     if sorted(normal) != list(range(input.ndim)):
-        raise RuntimeError(f"permute(dims): {order} is not an ordering of the {input.ndim} dimensions of shape {tuple(input.shape)}")
+        raise RuntimeError(
+            f"permute(dims): {order} is not an ordering of the {input.ndim} dimensions of shape {tuple(input.shape)}"
+        )
     return Permute(normal)(input)
 
 
@@ -215,7 +221,9 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     """Dimensions moved to other places, the rest in their old order."""
     source, destination = normalize_dims(source, input.ndim), normalize_dims(destination, input.ndim)
     if len(source) != len(destination):
-        raise RuntimeError(f"movedim: source {source} and destination {destination} must have the same number of dimensions")
+        raise RuntimeError(
+            f"movedim: source {source} and destination {destination} must have the same number of dimensions"
+        )
     order = [d for d in range(input.ndim) if d not in source]
     for to, origin in sorted(zip(destination, source, strict=True)):
         order.insert(to, origin)
@@ -299,7 +307,9 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, ou
     if hasattr(repeats, "dtype"):
         xp, counts = backend_of_any(x), raw(repeats).reshape(-1)
         if counts.size not in (1, x.shape[dim]):
-            raise RuntimeError(f"repeats must be 0-dim or have the same size as input along dim {dim}, got {counts.size}")
+            raise RuntimeError(
+                f"repeats must be 0-dim or have the same size as input along dim {dim}, got {counts.size}"
+            )
         counts = xp.broadcast_to(counts, (x.shape[dim],))
         index = xp.repeat(xp.arange(x.shape[dim]), counts if xp.xp.__name__ == "numpy" else counts.tolist())
         return x[(slice(None),) * dim + (Tensor.wrap(index),)]
@@ -353,5 +363,3 @@ def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
     xs = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
     shape = np.broadcast_shapes(*(tuple(x.shape) for x in xs))
     return tuple(broadcast_to(x, shape) for x in xs)
-
-

@@ -48,7 +48,9 @@ def plot_many_curves(histories: dict[str, Sequence[dict[str, float]]], path: str
             for part, style in (("train", "--"), ("val", "-")):
                 if f"{part}_{name}" in rows[0]:
                     full = f"{label} {'training' if part == 'train' else 'held out'}".strip()
-                    ax.plot(epochs, [row[f"{part}_{name}"] for row in rows], style, color=f"C{i}", marker=".", label=full)
+                    ax.plot(
+                        epochs, [row[f"{part}_{name}"] for row in rows], style, color=f"C{i}", marker=".", label=full
+                    )
         ax.set_xlabel("epoch")
         ax.set_title(name)
         ax.grid(alpha=0.3)

@@ -147,7 +147,9 @@ class Trainer:
             for callback in self.callbacks:
                 callback.on_batch_end(self, value)
         if not means.count:
-            raise ValueError("the loader has no batches: is the dataset empty, or smaller than a batch with drop_last=True?")
+            raise ValueError(
+                "the loader has no batches: is the dataset empty, or smaller than a batch with drop_last=True?"
+            )
         return means.values(), means.count
 
     @no_grad()

@@ -140,7 +140,11 @@ class ConvKernels:
 def _weight_matrix(weight: Any, groups: int) -> Any:
     """(O, C/G, KH, KW) as one matrix per group, its rows ordered like the columns of im2col: (G, KH·KW·C/G, O/G)."""
     o, cg, kh, kw = weight.shape
-    return weight.reshape(groups, o // groups, cg, kh, kw).transpose(0, 3, 4, 2, 1).reshape(groups, kh * kw * cg, o // groups)
+    return (
+        weight.reshape(groups, o // groups, cg, kh, kw)
+        .transpose(0, 3, 4, 2, 1)
+        .reshape(groups, kh * kw * cg, o // groups)
+    )
 
 
 def _split_groups(rows: Any, groups: int) -> Any:

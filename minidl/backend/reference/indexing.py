@@ -20,7 +20,8 @@ class IndexKernels:
         ``target[i][index[i][j][k]][k] = values[i][j][k]`` for axis 1; ``index`` may be smaller than ``target`` elsewhere.
         """
         grids = [
-            self.xp.arange(n).reshape([-1 if d == e else 1 for e in range(index.ndim)]) for d, n in enumerate(index.shape)
+            self.xp.arange(n).reshape([-1 if d == e else 1 for e in range(index.ndim)])
+            for d, n in enumerate(index.shape)
         ]
         grids[axis] = index
         if add:
