@@ -173,7 +173,8 @@ def _check_direction(
         if not abs(analytical - numerical) <= atol + rtol * abs(numerical):
             raise GradcheckError(
                 f"Jacobian mismatch for output {k} with respect to input {i} in a random direction: "
-                f"numerical {numerical:.10g}, analytical {analytical:.10g} (input shape {inputs[i].shape}, output shape {y.shape})"
+                f"numerical {numerical:.10g}, analytical {analytical:.10g} "
+                f"(input shape {inputs[i].shape}, output shape {y.shape})"
             )
 
 
@@ -209,5 +210,6 @@ def _check_jacobian(
             at = tuple(int(n) for n in np.argwhere(wrong)[0])
             raise GradcheckError(
                 f"Jacobian mismatch for output {k} with respect to input {i}: at element {at[0]} of the input and {at[1]} of the "
-                f"output numerical {numerical[at]:.10g}, analytical {analytical[at]:.10g}; {int(wrong.sum())} of {wrong.size} differ"
+                f"output numerical {numerical[at]:.10g}, analytical {analytical[at]:.10g}; "
+                f"{int(wrong.sum())} of {wrong.size} differ"
             )

@@ -1,4 +1,4 @@
-"""Where the choices of ``minidl.ops.samples.Draw`` come from in the tests, and the memory layouts that inputs come in."""
+"""Where the choices of ``minidl.ops.samples.Draw`` come from in the tests, and the memory layouts of inputs."""
 
 from __future__ import annotations
 

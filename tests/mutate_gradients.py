@@ -1,16 +1,15 @@
 """The mutation run: would the gradient tests notice if a gradient were wrong?
 
-Every gradient in the registry, and every function that gradients are made of, is spoilt in one place at a time: its result
-replaced by zeros or negated, one side of a +, −, · or / dropped, an in-place update left out. Then the checks of
+Every gradient in the registry, and every function that gradients are made of, is spoilt in one place at a time: its
+result replaced by zeros or negated, one side of a +, −, · or / dropped, an in-place update left out. Then the checks of
 ``test_gradients.py`` run on seeded draws, and must fail. What survives is printed, and makes the exit status 1.
 
-    python -m tests.mutate_gradients                      everything (a minute or two)
+    python -m tests.mutate_gradients                      everything (under a minute)
     python -m tests.mutate_gradients --op Softmax         one op or helper
     python -m tests.mutate_gradients --sample 40 --seed 1 a random few
 """
 
 from __future__ import annotations
-
 import __future__
 
 import argparse
@@ -248,7 +247,8 @@ def mutants_of(target: Target) -> list[Mutant]:
             replace = _Replace(node.number, change)  # type: ignore[attr-defined]
             spoilt = ast.fix_missing_locations(replace.visit(copy.deepcopy(tree)))
             space: dict[str, Any] = {}
-            code = compile(spoilt, function.__code__.co_filename, "exec", flags=__future__.annotations.compiler_flag, dont_inherit=True)
+            flags = __future__.annotations.compiler_flag
+            code = compile(spoilt, function.__code__.co_filename, "exec", flags=flags, dont_inherit=True)
             exec(code, dict(function.__globals__), space)
             made = space[function.__name__].__code__
             assert made.co_freevars == function.__code__.co_freevars == ()
@@ -364,7 +364,8 @@ def main(arguments: list[str] | None = None) -> int:
     for function, change in sorted(stale):
         print(f"stale     EQUIVALENT[{function!r}, {change!r}]: it is noticed, or there is no such change")
     seconds = time.perf_counter() - began
-    print(f"{len(mutants)} mutants, {len(surprising)} survived, {len(alive) - len(surprising)} equivalent, {seconds:.0f} s")
+    equivalent = len(alive) - len(surprising)
+    print(f"{len(mutants)} mutants, {len(surprising)} survived, {equivalent} equivalent, {seconds:.0f} s")
     return 1 if surprising or stale else 0
 
 

@@ -1,4 +1,4 @@
-"""The gradient tests notice wrong gradients: a sample of the mutation run (all of it: ``python -m tests.mutate_gradients``)."""
+"""The gradient tests notice wrong gradients: a sample of the mutation run, ``python -m tests.mutate_gradients``."""
 
 from __future__ import annotations
 

@@ -119,3 +119,19 @@ def test_double_backward_through_a_changed_view():
     assert g.tolist() == [4 * 4, 2 * 2 + 4 * 8]
     (gg,) = minidl.autograd.grad(g.sum(), x)  # 12x₀²x₁² + 8x₀³x₁ ; 8x₀³x₁ + 2x₀⁴ + 12x₁²
     assert gg.tolist() == [12 * 4 + 8 * 2, 8 * 2 + 2 + 12 * 4]
+
+
+def test_own_overlapping_operands_are_read_before_they_are_written():
+    """PyTorch reads values that it has already overwritten here."""
+    y = T([[1.0, 2.0], [3.0, 4.0]])
+    y *= y[:, 1]
+    assert y.tolist() == [[2, 8], [6, 16]]
+
+
+def test_a_number_may_be_overwritten():
+    w = T([1.0, 2.0], requires_grad=True)
+    s = (w * w).sum()
+    s.zero_()
+    s += w.sum()
+    s.backward()
+    assert w.grad.tolist() == [1, 1]

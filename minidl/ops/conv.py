@@ -40,7 +40,7 @@ class Conv2d(_Convolution):
         return reduction.sum(g, (0, 2, 3))
 
     def samples(draw):
-        x, weight, g, geometry = _draw_convolution(draw)
+        x, weight, _, geometry = _draw_convolution(draw)
         if draw.flag():
             return (x, weight, draw.array((weight.shape[0],))), lambda x, w, b: conv2d(x, w, b, *geometry)
         return (x, weight), lambda x, w: conv2d(x, w, None, *geometry)
@@ -251,7 +251,8 @@ def conv_transpose2d(
     geometry = _geometry(weight.shape, stride, padding, dilation, groups)
     if input.ndim != 4 or input.shape[1] != weight.shape[0]:
         raise RuntimeError(
-            f"conv_transpose2d: input has shape {tuple(input.shape)}, weight {tuple(weight.shape)} expects {weight.shape[0]} channels{at_place()}"
+            f"conv_transpose2d: input has shape {tuple(input.shape)}, weight {tuple(weight.shape)} expects "
+            f"{weight.shape[0]} channels{at_place()}"
         )
     (s, p, d, _), extra = geometry, pair(output_padding, "output_padding")
     size = tuple(

@@ -105,7 +105,8 @@ def matmul(input: Any, other: Any) -> Any:
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
     if a.shape[-1] != inner:
         raise RuntimeError(
-            f"mat1 and mat2 shapes cannot be multiplied ({'x'.join(map(str, a.shape))} and {'x'.join(map(str, b.shape))}){at_place()}"
+            f"mat1 and mat2 shapes cannot be multiplied ({'x'.join(map(str, a.shape))} and "
+            f"{'x'.join(map(str, b.shape))}){at_place()}"
         )
     if a.ndim == 1:
         y = matmul(unsqueeze(a, 0), b)
@@ -143,7 +144,8 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     if input.ndim == 0 or input.shape[-1] != weight.shape[-1]:
         rows = "x".join(map(str, input.shape)) or "0-d"
         raise RuntimeError(
-            f"mat1 and mat2 shapes cannot be multiplied ({rows} and {weight.shape[-1]}x{weight.shape[0] if weight.ndim > 1 else 1}): "
+            f"mat1 and mat2 shapes cannot be multiplied ({rows} and {weight.shape[-1]}x"
+            f"{weight.shape[0] if weight.ndim > 1 else 1}): "
             f"linear expects {weight.shape[-1]} input features, got an input of shape {tuple(input.shape)}{at_place()}"
         )
     same_dtype("linear", input, weight, bias)

@@ -58,7 +58,7 @@ class Normalize(Op):
         affine = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
         x = x + 0.5 * draw.array(x.shape, distinct=True)  # so that no variance is near zero
         arrays = (x, draw.array(affine), draw.array(affine))
-        return arrays[: draw.integer(1, 3)], lambda x, w=None, b=None: Normalize(axes, 1e-3)(x, w, b)
+        return arrays[: draw.integer(1, 3)], lambda x, w=None, b=None: Normalize(axes, 0.1)(x, w, b)
 
 
 def batch_norm(
@@ -93,7 +93,8 @@ def batch_norm(
     for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
         if t is not None and tuple(t.shape) != (channels,):
             raise RuntimeError(
-                f"batch_norm: {name} should contain {channels} elements not {t.numel()} (input shape {tuple(input.shape)}){at_place()}"
+                f"batch_norm: {name} should contain {channels} elements not {t.numel()} "
+                f"(input shape {tuple(input.shape)}){at_place()}"
             )
     shape = (1, channels) + (1,) * (input.ndim - 2)
     same_dtype("batch_norm", input, weight, bias)

@@ -52,7 +52,8 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
         raise RuntimeError(f"Padding length must be divisible by 2, got {pairs}")
     if len(pairs) // 2 > input.ndim:
         raise RuntimeError(
-            f"Padding length should be less than or equal to two times the input dimension but got padding length {len(pairs)} and input of dimension {input.ndim}"
+            "Padding length should be less than or equal to two times the input dimension but got padding length "
+            f"{len(pairs)} and input of dimension {input.ndim}"
         )
     widths = [(0, 0)] * input.ndim
     for i in range(len(pairs) // 2):

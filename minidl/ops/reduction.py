@@ -241,7 +241,8 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
         input = cast(input, np.dtype(dtype))
     if input.dtype.kind in "biu":
         raise RuntimeError(
-            f"mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: {input.dtype}"
+            "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
+            f"Got: {input.dtype}"
         )
     return Mean(dim, keepdim)(input)
 
@@ -363,7 +364,8 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, which: str) -> Any:
     if dim is None:
         if input.numel() == 0:
             raise RuntimeError(
-                f"{which}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
+                f"{which}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim "
+                "with the 'dim' argument."
             )
         return (amax if which == "max" else amin)(input)
     indices = position(input, "argmax" if which == "max" else "argmin", dim, keepdim=True)

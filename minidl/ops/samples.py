@@ -37,6 +37,9 @@ def reals(low: float, high: float, kinks: Sequence[float] = (), margin: float = 
     return Reals(low, high, tuple(kinks), margin)
 
 
+ORDINARY = Reals(-2.0, 2.0)
+
+
 class Source(Protocol):
     """Where choices come from."""
 
@@ -79,7 +82,7 @@ class Draw:
     def generator(self) -> np.random.Generator:
         return np.random.default_rng(self.integer(0, 2**32 - 1))
 
-    def array(self, shape: Sequence[int], spec: Reals = Reals(-2.0, 2.0), distinct: bool = False) -> np.ndarray:
+    def array(self, shape: Sequence[int], spec: Reals = ORDINARY, distinct: bool = False) -> np.ndarray:
         """A float64 array; with ``distinct`` no two values are closer than 0.05 (for max, sort and the like)."""
         rng = self.generator()
         shape = tuple(shape)

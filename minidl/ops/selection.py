@@ -135,7 +135,7 @@ def fmin(input: Tensor, other: Tensor) -> Tensor:
 
 
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:
-    """``input`` where ``condition`` holds, ``other`` elsewhere; with the condition alone, ``nonzero(condition, as_tuple=True)``."""
+    """``input`` where ``condition`` holds, ``other`` elsewhere; with the condition alone, as ``nonzero(…, as_tuple=True)``."""
     if input is None and other is None:
         from minidl.ops.indexing import nonzero
 

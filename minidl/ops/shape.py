@@ -319,7 +319,7 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, ou
 
 
 def flip(input: Any, *axes: Any, dims: Any = None) -> Any:
-    """The elements in reverse order along the given dimensions: ``flip(x, 0, 1)``, ``flip(x, (0, 1))``, ``flip(x, dims=(0, 1))``."""
+    """The elements in reverse order along dimensions: ``flip(x, 0, 1)``, ``flip(x, (0, 1))``, ``flip(x, dims=(0, 1))``."""
     chosen = sizes(axes if dims is None else (dims,) if isinstance(dims, int) else tuple(dims))
     return Flip(normalize_dims(chosen, input.ndim) if chosen else ())(input)
 
