@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.backend.allocator import keep_freed_memory
 from minidl.backend.base import Backend
 from minidl.backend.device import device
 from minidl.backend.numpy import NumpyBackend
@@ -62,3 +63,4 @@ def backend_for(place: device | str | None) -> Backend:
 
 
 register_backend(NumpyBackend())
+keep_freed_memory()

@@ -13,7 +13,7 @@ Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
 
 # im2col copies every pixel once per kernel position. Doing that for a few images at a time keeps the copy in the cache.
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 2 << 20
 
 
 def output_size(size: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:
