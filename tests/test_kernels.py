@@ -160,18 +160,6 @@ def scatter_add(draw: Draw) -> Arguments:
     return (target, index, draw.choice([2.5, draw.array(target[index].shape)])), {}
 
 
-def place_along_axis(draw: Draw) -> Arguments:
-    target = draw.array(draw.shape(1, 3))
-    axis, add = draw.integer(0, target.ndim - 1), draw.flag()
-    n = target.shape[axis]
-    shape = [draw.integer(1, m) for m in target.shape]
-    if add:
-        index = draw.indices(shape, n)
-    else:  # where an index comes twice, the value that stays is not defined
-        index = np.argsort(draw.array(target.shape), axis)[tuple(slice(m) for m in shape)]
-    return (target, index, draw.array(shape), axis), {"add": add}
-
-
 def erf(draw: Draw) -> Arguments:
     return (draw.array(draw.shape(), reals(-7, 7)),), {}
 
@@ -217,7 +205,7 @@ DRAWS: dict[str, Callable[[Draw], Arguments]] = {
     for f in (
         conv2d, conv2d_input_grad, conv2d_weight_grad, pad_nhwc, unfold_nhwc, fold_nhwc, conv_blocks, max_pool2d,
         max_pool2d_scatter, max_pool2d_gather, sum_pool2d, sum_pool2d_grad, moments, normalize, normalize_grad,
-        scatter_add, place_along_axis, erf, sgd_step, adam_step, rmsprop_step, adagrad_step,
+        scatter_add, erf, sgd_step, adam_step, rmsprop_step, adagrad_step,
     )
 }  # fmt: skip
 
