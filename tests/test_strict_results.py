@@ -144,7 +144,8 @@ def test_every_method_of_the_class_is_cupys():
     own = {name for name in dir(StrictArray) if not name.startswith("_")}
     assert own <= {name.removeprefix("cupy.ndarray.") for name in NAMES if name.startswith("cupy.ndarray.")}
     missing = {n.removeprefix("cupy.ndarray.") for n in NAMES if n.startswith("cupy.ndarray.")} - own
-    assert missing == {"cstruct", "data", "flat", "mdspan", "reduced_view", "toDlpack", "ptp"}
+    # NumPy 2.0 still had a `ptp` method to take over, which 2.1 removed
+    assert missing | {"ptp"} == {"cstruct", "data", "flat", "mdspan", "reduced_view", "toDlpack", "ptp"}
 
 
 def test_backend():
