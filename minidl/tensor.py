@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidl import dtypes
-from minidl.backend import Backend, backend_for, backend_of, device
+from minidl.backend import Backend, backend_for, backend_of, device, is_array
 from minidl.printing import format_tensor
 
 if TYPE_CHECKING:
@@ -345,7 +345,7 @@ def to_array(data: Any, dtype: Any, backend: Backend) -> Any:
         data = _unwrap(data)
     if isinstance(data, backend.array_type):
         return data.astype(dtype, copy=True) if dtype is not None else data.copy()
-    if not isinstance(data, (np.ndarray, np.generic)) and type(data) in _other_arrays():
+    if is_array(data):
         data = backend_of(data).to_numpy(data)
     try:
         array = np.array(data, dtype=dtype)
@@ -356,12 +356,6 @@ def to_array(data: Any, dtype: Any, backend: Backend) -> Any:
     if dtype is None and array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)):
         array = array.astype(dtypes.get_default_dtype())
     return backend.from_numpy(array)
-
-
-def _other_arrays() -> Any:
-    from minidl import backend
-
-    return backend._by_array_type
 
 
 def _unwrap(data: Any) -> Any:

@@ -8,23 +8,9 @@ import pytest
 
 import minidl
 from minidl import nn
+from tests.torch_numbers.networks import cnn, mlp
 
 HERE = Path(__file__).parent / "torch_numbers"
-
-
-def cnn():
-    return nn.Sequential(
-        nn.Conv2d(2, 4, 3, padding=1),
-        nn.BatchNorm2d(4),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(64, 5),
-    )
-
-
-def mlp():
-    return nn.Sequential(nn.Linear(6, 10), nn.GELU(), nn.LayerNorm(10), nn.Linear(10, 8), nn.Tanh(), nn.Linear(8, 3))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
@@ -36,7 +22,7 @@ def mlp():
 def test_output_loss_and_gradients(name, make, loss_function, dtype, tolerance):
     numbers = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
     expected = numbers[dtype]
-    model = make().to(getattr(minidl, dtype))
+    model = make(nn).to(getattr(minidl, dtype))
     model.load_state_dict({key: minidl.tensor(np.array(value)) for key, value in numbers["state"].items()})
     x = minidl.tensor(np.array(numbers["input"]), dtype=dtype, requires_grad=True)
     target = np.array(numbers["target"])

@@ -249,7 +249,7 @@ def test_pictures_are_drawn_or_a_line_says_why_not(tmp_path, capsys, monkeypatch
     assert pictures.plot_predictions(images, chances, np.zeros(20), ["a", "b", "c"], tmp_path / "p.png")
     for name in ("curves.png", "p.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
-    monkeypatch.setattr(pictures, "_pyplot", lambda: None)
+    monkeypatch.setattr(pictures, "_figure_class", lambda: None)
     assert not pictures.plot_curves(rows, tmp_path / "other.png")
     assert "pip install 'minidl[viz]'" in capsys.readouterr().err
     assert not (tmp_path / "other.png").exists()

@@ -53,11 +53,11 @@ class Node:
 
     edges: tuple[Edge | None, ...] = ()
     needs: tuple[bool, ...] = ()
-    number = 0
-    outputs = 1
-    owns_results = False
+    number: int = 0
+    outputs: int = 1
+    owns_results: bool = False
     saved: dict[int, tuple[Any, Version | None, int]] | None = None
-    released = False
+    released: bool = False
     made_at: str | None = None
     hooks: dict[int, tuple[int, Callable[[Tensor], Tensor | None]]] | None = None
     retained: dict[int, ref[Tensor]] | None = None  # output → the Tensor that wants its gradient kept

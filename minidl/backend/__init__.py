@@ -15,7 +15,7 @@ from minidl.backend.base import Backend
 from minidl.backend.device import device
 from minidl.backend.numpy import NumpyBackend
 
-__all__ = ["Backend", "backend_for", "backend_of", "device", "register_backend"]
+__all__ = ["Backend", "backend_for", "backend_of", "device", "is_array", "register_backend"]
 
 _by_name: dict[str, Backend] = {}
 _by_array_type: dict[type, Backend] = {}
@@ -25,6 +25,11 @@ def register_backend(backend: Backend) -> None:
     """Make ``backend`` the home of the arrays of type ``backend.array_type`` and of the device type ``backend.name``."""
     _by_name[backend.name] = backend
     _by_array_type[backend.array_type] = backend
+
+
+def is_array(x: Any) -> bool:
+    """Whether ``x`` is an array of a backend."""
+    return type(x) in _by_array_type
 
 
 def backend_of(array: Any) -> Backend:

@@ -46,15 +46,11 @@ def load(path: str | os.PathLike[str], device: Any = None) -> dict[str, Tensor]:
         FileNotFoundError: if there is no such file.
         ValueError: if it is not a safetensors file, or damaged; the message names the path.
     """
-    return _read(path, device)[0]
+    return load_with_metadata(path, device)[0]
 
 
-def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Read the text kept beside the Tensors. Raises as ``load``."""
-    return _read(path, None)[1]
-
-
-def _read(path: str | os.PathLike[str], device: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
+def load_with_metadata(path: str | os.PathLike[str], device: Any = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """As ``load``, together with the text kept beside the Tensors."""
     if not os.path.isfile(path):
         raise FileNotFoundError(f"no such file: {os.fspath(path)}")
     backend = backend_for(device)

@@ -58,7 +58,6 @@ class Op(Node):
         is_view: the output may share its input's memory.
         frees: attributes that ``forward`` set for the vjp and that are dropped when they are spent.
         samples: draws arguments for the tests (required of every op with a gradient).
-        function: what the tests call with those arguments (default: the op itself on the first arguments).
     """
 
     promotes: ClassVar[bool] = True
@@ -72,6 +71,7 @@ class Op(Node):
     arguments: ClassVar[tuple[str, ...]] = ()
 
     owns_results = True
+    active: tuple[Rule, ...] = ()  # the rules that this call's wanted gradients need
     input_shapes: tuple[Any, ...] | None = None
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
@@ -343,7 +343,7 @@ def same_dtype(name: str, *xs: Any) -> None:
 
 
 def at_place() -> str:
-    """ ", in Net.fc1" while a module runs, for the end of a message."""
+    """The end of a message: ``, in Net.fc1`` while that module runs, nothing otherwise."""
     place = current_place()
     return f", in {place}" if place else ""
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from minidl.autograd.hooks import carry_retained
 from minidl.autograd.mode import mode
-from minidl.autograd.node import edge_of
+from minidl.autograd.node import Node, edge_of
 from minidl.ops.base import Op, at_place, cast, index_message
 from minidl.ops.shape import broadcast_to, expand_as
 from minidl.tensor import Tensor, to_array
@@ -76,18 +76,7 @@ def _look(views: Any, x: Any) -> Any:
 def _again(op: Op) -> Op:
     """The same op for another call (an instance that has been recorded is a node of the graph)."""
     fresh = copy.copy(op)
-    for name in (
-        "edges",
-        "needs",
-        "number",
-        "active",
-        "saved",
-        "released",
-        "hooks",
-        "retained",
-        "made_at",
-        "input_shapes",
-    ):
+    for name in (*Node.__annotations__, *Op.__annotations__):  # what a call leaves on its node; parameters stay
         fresh.__dict__.pop(name, None)
     return fresh
 
@@ -179,8 +168,8 @@ def forbid_leaf(x: Tensor, name: str) -> None:
 
 
 def old_value(x: Tensor) -> Tensor:
-    """A Tensor with the value and history that ``x`` has now, on memory of its own (an op may save it)."""
-    old = Tensor.wrap(x.array.copy())
+    """A Tensor with the value and history that ``x`` has now; while recording on memory of its own (an op may save it)."""
+    old = Tensor.wrap(x.array.copy() if mode.recording else x.array)
     edge = edge_of(x)
     if edge is not None and not isinstance(edge[0], Tensor):
         old._node, old._output = edge

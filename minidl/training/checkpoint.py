@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from minidl.io.safetensors import _read, save
+from minidl.io.safetensors import load_with_metadata, save
 from minidl.tensor import Tensor
 
 _KEY = "minidl.checkpoint"
@@ -30,7 +30,7 @@ def load_checkpoint(path: str | os.PathLike[str], device: Any = None) -> Any:
         FileNotFoundError: if there is no such file.
         ValueError: if it is damaged, or not a checkpoint.
     """
-    tensors, metadata = _read(path, device)
+    tensors, metadata = load_with_metadata(path, device)
     if _KEY not in metadata:
         raise ValueError(f"{os.fspath(path)} holds Tensors, but is not a checkpoint of a training run")
     return _unpack(json.loads(metadata[_KEY]), tensors)

@@ -10,8 +10,8 @@ from typing import Any
 from minidl.io.atomic import atomic_write
 
 
-def _pyplot() -> Any:
-    """matplotlib set up to draw into files, or None."""
+def _figure_class() -> Any:
+    """matplotlib's Figure, which draws into files and needs no screen; or None where matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -36,7 +36,7 @@ def plot_curves(history: Sequence[dict[str, float]], path: str | os.PathLike[str
 
 def plot_many_curves(histories: dict[str, Sequence[dict[str, float]]], path: str | os.PathLike[str]) -> bool:
     """As ``plot_curves``, for several runs by name."""
-    figure_class = _pyplot()
+    figure_class = _figure_class()
     if figure_class is None:
         return _missing(path)
     names = [k.removeprefix("train_") for k in next(iter(histories.values()))[0] if k.startswith("train_")]
@@ -72,7 +72,7 @@ def plot_predictions(
         classes: their names.
         path: of the PNG.
     """
-    figure_class = _pyplot()
+    figure_class = _figure_class()
     if figure_class is None:
         return _missing(path)
     guess = probabilities.argmax(1)

@@ -10,24 +10,10 @@ import json
 from pathlib import Path
 
 import torch
+from networks import cnn, mlp  # beside this script
 from torch import nn
 
 HERE = Path(__file__).parent
-
-
-def cnn() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(2, 4, 3, padding=1),
-        nn.BatchNorm2d(4),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(64, 5),
-    )
-
-
-def mlp() -> nn.Module:
-    return nn.Sequential(nn.Linear(6, 10), nn.GELU(), nn.LayerNorm(10), nn.Linear(10, 8), nn.Tanh(), nn.Linear(8, 3))
 
 
 def rounded(x: torch.Tensor) -> torch.Tensor:
@@ -53,7 +39,7 @@ def run(
 
 
 def write(name: str, make, loss_function: nn.Module, x: torch.Tensor, target: torch.Tensor) -> None:
-    state = {k: v if v.dtype == torch.int64 else rounded(v) for k, v in make().state_dict().items()}
+    state = {k: v if v.dtype == torch.int64 else rounded(v) for k, v in make(nn).state_dict().items()}
     for key in state:
         if key in ("1.weight", "1.bias", "2.weight", "2.bias"):  # normalisation: neither all ones nor all zeros
             state[key] = rounded(state[key] + 0.3 * torch.randn(state[key].shape))
@@ -64,7 +50,7 @@ def write(name: str, make, loss_function: nn.Module, x: torch.Tensor, target: to
         "target": target.tolist(),
         "state": {k: v.tolist() for k, v in state.items()},
         **{
-            str(dtype).removeprefix("torch."): run(make(), loss_function, state, x, target, dtype)
+            str(dtype).removeprefix("torch."): run(make(nn), loss_function, state, x, target, dtype)
             for dtype in (torch.float32, torch.float64)
         },
     }
