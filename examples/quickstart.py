@@ -85,7 +85,10 @@ def main() -> int:
 
     start = time.perf_counter()
     parameters = sum(p.numel() for p in make_network().parameters())
-    print(f"{options.members} networks of {parameters:,} parameters, {options.epochs} epochs each, on {options.device}")
+    print(
+        f"Networks: {options.members}, each of {parameters:,} parameters and {options.epochs} epochs (times it sees all "
+        f"photographs), on {options.device}"
+    )
     trainers = [train_member(i + 1, options, options.out) for i in range(options.members)]
 
     test = FashionMini(train=False)

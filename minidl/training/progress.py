@@ -52,8 +52,9 @@ class Progress:
 
 
 def _line(values: dict[str, float]) -> str:
-    shown = [
-        f"{name.replace('_', ' ')} {100 * v:.1f}%" if name.endswith("accuracy") else f"{name.replace('_', ' ')} {v:.4f}"
-        for name, v in values.items()
-    ]
+    """``train loss 0.3146, held-out accuracy 90.2%``."""
+    shown = []
+    for name, value in values.items():
+        words = name.replace("val_", "held-out ").replace("_", " ")
+        shown.append(f"{words} {100 * value:.1f}%" if name.endswith("accuracy") else f"{words} {value:.4f}")
     return ", ".join(shown)
