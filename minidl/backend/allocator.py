@@ -1,7 +1,7 @@
 """Keeping freed memory instead of giving it back to the operating system.
 
 By default glibc returns large blocks at once, and every new temporary array then costs a page fault for each 4 KiB of it:
-for a training step, which makes and drops the same large arrays again and again, about a third of the time. With two
+for a training step, which makes and drops the same large arrays again and again, a good part of the time. With two
 thresholds raised the blocks are kept and used again. Only glibc (Linux) knows this; elsewhere nothing is done. Set the
 environment variable ``MINIDL_KEEP_MEMORY=0`` to leave the allocator alone: the process then holds less memory between steps.
 """
