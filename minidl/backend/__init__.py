@@ -13,7 +13,7 @@ import numpy as np
 from minidl.backend.allocator import keep_freed_memory
 from minidl.backend.base import Backend
 from minidl.backend.device import device
-from minidl.backend.numpy import NumpyBackend
+from minidl.backend.cpu import CpuBackend
 
 __all__ = ["Backend", "backend_for", "backend_of", "device", "is_array", "register_backend"]
 
@@ -67,5 +67,5 @@ def backend_for(place: device | str | None) -> Backend:
     return _by_name[kind]
 
 
-register_backend(NumpyBackend())
+register_backend(CpuBackend())
 keep_freed_memory()

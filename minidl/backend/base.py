@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.reference import (
+    ActivationKernels,
     ConvKernels,
     IndexKernels,
     NormKernels,
@@ -17,7 +18,7 @@ from minidl.backend.reference import (
 )
 
 
-class Backend(ConvKernels, PoolKernels, NormKernels, IndexKernels, SpecialKernels, OptimKernels):
+class Backend(ActivationKernels, ConvKernels, PoolKernels, NormKernels, IndexKernels, SpecialKernels, OptimKernels):
     """Where arrays live and what computes on them.
 
     A backend knows arrays and nothing of Tensors. Its methods are the kernels; the base class inherits the *reference*

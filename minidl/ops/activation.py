@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from minidl.ops.base import Elementwise, Op, raw
+from minidl.ops.base import Elementwise, Op, backend_of_any, raw
 from minidl.ops.reduction import sum
 from minidl.ops.samples import reals
 from minidl.ops.selection import clamp, where
@@ -22,10 +22,28 @@ class ReLU(Elementwise):
     samples = reals(-3, 3, kinks=[0])
 
     def forward(self, xp, x):
-        return xp.maximum(x, 0)
+        return xp.relu(x)
 
     def vjp(self, g, y):
-        return g * (raw(y) > 0)
+        return ReLUGrad(raw(y))(g)
+
+
+class ReLUGrad(Op):
+    """g where ``ReLU``'s output (an array) is above 0, else 0."""
+
+    def __init__(self, output):
+        self.output = output
+
+    def forward(self, xp, g):
+        return xp.relu_grad(g, self.output)
+
+    def vjp(self, ct):
+        return ReLUGrad(self.output)(ct)
+
+    def samples(draw):
+        g = draw.array(draw.shape())
+        y = draw.array(g.shape)
+        return (g,), lambda g: ReLUGrad(backend_of_any(g).from_numpy(y))(g)
 
 
 class LeakyReLU(Elementwise):

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from minidl.backend import backend_of
-from minidl.ops.base import Op, at_place, same_dtype, sum_to
+from minidl.ops.base import Elementwise, Op, at_place, raw, same_dtype, sum_to
 from minidl.ops.reduction import mean, norm, var
 from minidl.ops.shape import broadcast_to, reshape
 from minidl.ops.unary import rsqrt
@@ -32,17 +32,18 @@ class Normalize(Op):
         return xp.normalize(x, weight, bias, self.mean, self.invstd)
 
     def vjp(self, g, x, weight):
+        x_needed, weight_needed, bias_needed = self.needs
+        weight_shape, bias_shape = self.shapes
         if isinstance(g, Tensor):
             gx, gw = self.plain_gradient(g, x, weight)
-        else:
-            gx, gw = backend_of(g).normalize_grad(g, x, weight, self.mean, self.invstd, self.axes)
-        weight_shape, bias_shape = self.shapes
-        x_needed, weight_needed, bias_needed = self.needs
-        return (
-            gx if x_needed else None,
-            sum_to(gw, weight_shape) if weight_needed else None,
-            sum_to(g, bias_shape) if bias_needed else None,
-        )
+            return (
+                gx if x_needed else None,
+                sum_to(gw, weight_shape) if weight_needed else None,
+                sum_to(g, bias_shape) if bias_needed else None,
+            )
+        shapes = weight_shape if weight_needed else None, bias_shape if bias_needed else None
+        dx, *others = backend_of(g).normalize_grad(g, x, weight, self.mean, self.invstd, self.axes, *shapes)
+        return dx if x_needed else None, *others
 
     def plain_gradient(self, g, x, weight):
         """The plain twin of the kernel ``normalize_grad``, in minidl's operators, so that it can be differentiated again."""
@@ -59,6 +60,42 @@ class Normalize(Op):
         x = x + 0.5 * draw.array(x.shape, distinct=True)  # so that no variance is near zero
         arrays = (x, draw.array(affine), draw.array(affine))
         return arrays[: draw.integer(1, 3)], lambda x, w=None, b=None: Normalize(axes, 0.1)(x, w, b)
+
+
+class NormalizeBy(Elementwise):
+    """(x − mean) / √(variance + ε) · weight + bias, with a given mean and variance (arrays, to be held constant)."""
+
+    quiet = True
+    promotes = False
+
+    def __init__(self, mean, variance, eps):
+        self.mean, self.variance, self.eps = mean, variance, eps
+
+    def forward(self, xp, x, weight, bias):
+        self.middle = self.mean.astype(x.dtype, copy=False)
+        self.invstd = (1 / xp.sqrt(self.variance + self.eps)).astype(x.dtype, copy=False)
+        return xp.normalize(x, weight, bias, self.middle, self.invstd)
+
+    def vjp_x(self, g, weight):
+        return g * (self.invstd if weight is None else weight * self.invstd)
+
+    def vjp_weight(self, g, x):
+        return g * ((x - self.middle) * self.invstd)
+
+    def vjp_bias(self, g):
+        return g
+
+    def samples(draw):
+        x = draw.array((draw.integer(1, 3), draw.integer(1, 3), *draw.shape(0, 2, 3)))
+        shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
+        statistics = draw.array(shape), draw.array(shape) ** 2
+        arrays = (x, draw.array(shape), draw.array(shape))
+
+        def apply(x, w=None, b=None):
+            mean, variance = (backend_of(raw(x)).from_numpy(a) for a in statistics)
+            return NormalizeBy(mean, variance, 0.1)(x, w, b)
+
+        return arrays[: draw.integer(1, 3)], apply
 
 
 def batch_norm(
@@ -102,7 +139,7 @@ def batch_norm(
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError("batch_norm: Expected running_mean and running_var to be defined when training=False")
-        return _normalize_by(input, reshape(running_mean, shape), reshape(running_var, shape), w, b, eps)
+        return NormalizeBy(raw(running_mean).reshape(shape), raw(running_var).reshape(shape), eps)(input, w, b)
     count = math.prod(input.shape) // channels if channels else 0
     if count == 1:
         raise ValueError(
@@ -114,15 +151,6 @@ def batch_norm(
         _update_running(running_mean, op.mean, 1.0, momentum)
         _update_running(running_var, op.variance, count / max(count - 1, 1), momentum)
     return y
-
-
-def _normalize_by(x: Any, mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Any:
-    """Normalise by given statistics: one scale and one shift per channel."""
-    scale = rsqrt(variance + eps)
-    if weight is not None:
-        scale = scale * weight
-    shift = -mean * scale if bias is None else bias - mean * scale
-    return x * scale + shift
 
 
 def _update_running(running: Tensor, batch: Any, factor: float, momentum: float) -> None:

@@ -1,5 +1,6 @@
 """The reference kernels: the textbook form of each, in plain array code that runs on any backend's arrays."""
 
+from minidl.backend.reference.activation import ActivationKernels
 from minidl.backend.reference.conv import ConvKernels
 from minidl.backend.reference.indexing import IndexKernels
 from minidl.backend.reference.norm import NormKernels
@@ -7,4 +8,4 @@ from minidl.backend.reference.optim import OptimKernels
 from minidl.backend.reference.pool import PoolKernels
 from minidl.backend.reference.special import SpecialKernels
 
-__all__ = ["ConvKernels", "IndexKernels", "NormKernels", "OptimKernels", "PoolKernels", "SpecialKernels"]
+__all__ = ["ActivationKernels", "ConvKernels", "IndexKernels", "NormKernels", "OptimKernels", "PoolKernels", "SpecialKernels"]

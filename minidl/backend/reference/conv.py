@@ -71,8 +71,13 @@ class ConvKernels:
         step = max(1, BLOCK_BYTES // max(1, bytes_per_image))
         return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
 
-    def conv2d(self, x: Any, weight: Any, stride: Pair, padding: Padding, dilation: Pair, groups: int) -> Any:
-        """Cross-correlation of x (N, C, H, W) with weight (O, C/groups, KH, KW): (N, O, OH, OW), channels-last memory."""
+    def conv2d(
+        self, x: Any, weight: Any, stride: Pair, padding: Padding, dilation: Pair, groups: int, bias: Any = None
+    ) -> Any:
+        """Cross-correlation of x (N, C, H, W) with weight (O, C/groups, KH, KW): (N, O, OH, OW), channels-last memory.
+
+        ``bias`` (O) or None is added.
+        """
         xp = self.xp
         n, c, h, w = x.shape
         o, _, kh, kw = weight.shape
@@ -86,6 +91,8 @@ class ConvKernels:
             padded = self.pad_nhwc(x[images].transpose(0, 2, 3, 1), padding)
             columns = self._columns(padded, (kh, kw), stride, dilation, out, groups)
             y[images] = _merge_groups(xp.matmul(columns, matrix)).reshape(-1, *out, o)
+        if bias is not None:
+            y += bias
         return y.transpose(0, 3, 1, 2)
 
     def conv2d_input_grad(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+Shape = tuple[int, ...]
+
 
 class NormKernels:
     """Reference kernels for batch, layer and group normalisation.
@@ -14,16 +16,11 @@ class NormKernels:
     xp: Any
 
     def normalize(self, x: Any, weight: Any, bias: Any, mean: Any, invstd: Any) -> Any:
-        """y = (x − mean) · invstd · weight + bias, as one scale and one shift per channel."""
-        scale = invstd if weight is None else invstd * weight
-        if scale.size == x.size:
-            y = (x - mean) * scale
-            return y if bias is None else y + bias
-        y = x * scale
-        y += -mean * scale if bias is None else bias - mean * scale
-        return y
+        """y = (x − mean) · invstd · weight + bias."""
+        y = (x - mean) * (invstd if weight is None else invstd * weight)
+        return y if bias is None else y + bias
 
-    def moments(self, x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
+    def moments(self, x: Any, axes: Shape) -> tuple[Any, Any]:
         """Return mean and biased variance over ``axes`` (kept as axes of size 1)."""
         mean = x.mean(axis=axes, keepdims=True)
         centred = x - mean
@@ -31,9 +28,17 @@ class NormKernels:
         return mean, centred.mean(axis=axes, keepdims=True)
 
     def normalize_grad(
-        self, g: Any, x: Any, weight: Any, mean: Any, invstd: Any, axes: tuple[int, ...]
-    ) -> tuple[Any, Any]:
-        """Gradient of ``normalize(x, …, *moments(x))`` with respect to x, and g · x̂ (which the weight's gradient sums).
+        self,
+        g: Any,
+        x: Any,
+        weight: Any,
+        mean: Any,
+        invstd: Any,
+        axes: Shape,
+        weight_shape: Shape | None,
+        bias_shape: Shape | None,
+    ) -> tuple[Any, Any, Any]:
+        """Gradients of ``normalize(x, …, *moments(x))`` for x, weight and bias (None where no shape is given).
 
         With x̂ = (x − mean) · invstd and h = g · weight (Ioffe & Szegedy 2015, section 3):
         dL/dx = invstd · (h − mean(h) − x̂ · mean(h · x̂)).
@@ -45,4 +50,13 @@ class NormKernels:
         dx = h - xhat
         dx -= h.mean(axis=axes, keepdims=True)
         dx *= invstd
-        return dx, gx
+        return dx, _sum_to(gx, weight_shape), _sum_to(g, bias_shape)
+
+
+def _sum_to(x: Any, shape: Shape | None) -> Any:
+    """Sum over the axes along which a weight of this shape was broadcast."""
+    if shape is None or x.shape == shape:
+        return x if shape is not None else None
+    lead = x.ndim - len(shape)
+    axes = (*range(lead), *(lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1))
+    return x.sum(axis=axes, keepdims=True).reshape(shape)

@@ -25,6 +25,11 @@ class Window(NamedTuple):
         return taps(self.kernel, self.stride, self.dilation, self.out)
 
     @property
+    def index_dtype(self) -> str:
+        """Of the positions in a window."""
+        return "uint8" if self.kernel[0] * self.kernel[1] <= 256 else "int32"
+
+    @property
     def padded(self) -> Pair:
         (top, bottom), (left, right) = self.padding
         return self.size[0] + top + bottom, self.size[1] + left + right
@@ -43,7 +48,7 @@ class PoolKernels:
         padded = self.pad_nhwc(x.transpose(0, 2, 3, 1), window.padding, lowest)
         (_, _, rows, cols), *others = window.taps()
         best = padded[:, rows, cols]
-        index = xp.zeros(best.shape, dtype=xp.int16 if len(others) < 1 << 15 else xp.int32)
+        index = xp.zeros(best.shape, dtype=window.index_dtype)
         for k, (_, _, rows, cols) in enumerate(others, start=1):
             value = padded[:, rows, cols]
             better = (value > best) | (value != value)  # a NaN wins, as in PyTorch

@@ -1,13 +1,17 @@
-"""The CPU backend: NumPy and the reference kernels."""
+"""The CPU backend: NumPy, the reference kernels, and what is done faster."""
 
 from __future__ import annotations
 
 import numpy
 
 from minidl.backend.base import Backend
+from minidl.backend.cpu.activation import CpuActivation
+from minidl.backend.cpu.conv import CpuConv
+from minidl.backend.cpu.norm import CpuNorm
+from minidl.backend.cpu.pool import CpuPool
 
 
-class NumpyBackend(Backend):
+class CpuBackend(CpuConv, CpuNorm, CpuPool, CpuActivation, Backend):
     """Arrays in main memory."""
 
     def __init__(self) -> None:

@@ -1,0 +1,100 @@
+"""Depthwise convolution: every channel has a kernel of its own, so there is no matrix product to make of it.
+
+Images are NHWC, ``taps`` is (KH, KW, C). Rows are counted through all images. The innermost loops run over channels, which
+lie next to each other; a pixel's taps are added up in a line of C sums that stays in the first-level cache.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl.backend.cpu.fast.jit import kernel
+
+
+@kernel
+def depthwise(x, taps, bias, first, last, stride, padding, dilation, y):  # type: ignore[no-untyped-def]
+    """The output rows ``first`` to ``last`` of y (N, OH, OW, C)."""
+    _, height, width, c = x.shape
+    _, out_height, out_width, _ = y.shape
+    kh, kw, _ = taps.shape
+    for row in range(first, last):
+        image, out_y = row // out_height, row % out_height
+        for column in range(out_width):
+            target = y[image, out_y, column]
+            left = column * stride[1] - padding[1]
+            top = out_y * stride[0] - padding[0]
+            if kh == 3 and kw == 3 and top >= 0 and left >= 0 and top + 2 * dilation[0] < height and left + 2 * dilation[1] < width:
+                d, e = dilation
+                x0, x1, x2 = x[image, top, left], x[image, top, left + e], x[image, top, left + 2 * e]
+                x3, x4, x5 = x[image, top + d, left], x[image, top + d, left + e], x[image, top + d, left + 2 * e]
+                x6, x7, x8 = x[image, top + 2 * d, left], x[image, top + 2 * d, left + e], x[image, top + 2 * d, left + 2 * e]
+                w0, w1, w2, w3, w4 = taps[0, 0], taps[0, 1], taps[0, 2], taps[1, 0], taps[1, 1]
+                w5, w6, w7, w8 = taps[1, 2], taps[2, 0], taps[2, 1], taps[2, 2]
+                for k in range(c):
+                    upper = x0[k] * w0[k] + x1[k] * w1[k] + x2[k] * w2[k] + x3[k] * w3[k]
+                    lower = x5[k] * w5[k] + x6[k] * w6[k] + x7[k] * w7[k] + x8[k] * w8[k]
+                    target[k] = bias[k] + x4[k] * w4[k] + upper + lower
+                continue
+            for k in range(c):
+                target[k] = bias[k]
+            for i in range(kh):
+                place_y = top + i * dilation[0]
+                if place_y < 0 or place_y >= height:
+                    continue
+                for j in range(kw):
+                    place = left + j * dilation[1]
+                    if place >= 0 and place < width:
+                        source, w = x[image, place_y, place], taps[i, j]
+                        for k in range(c):
+                            target[k] += source[k] * w[k]
+
+
+@kernel
+def depthwise_input_grad(g, taps, first, last, stride, padding, dilation, x):  # type: ignore[no-untyped-def]
+    """The input rows ``first`` to ``last`` of the gradient x (N, H, W, C): what every output that saw the pixel sends back."""
+    _, height, width, c = x.shape
+    _, out_height, out_width, _ = g.shape
+    kh, kw, _ = taps.shape
+    for row in range(first, last):
+        image, y = row // height, row % height
+        for column in range(width):
+            target = x[image, y, column]
+            for k in range(c):
+                target[k] = 0
+            for i in range(kh):
+                from_y = y + padding[0] - i * dilation[0]
+                if from_y < 0 or from_y % stride[0] != 0 or from_y // stride[0] >= out_height:
+                    continue
+                for j in range(kw):
+                    place = column + padding[1] - j * dilation[1]
+                    if place >= 0 and place % stride[1] == 0 and place // stride[1] < out_width:
+                        source, w = g[image, from_y // stride[0], place // stride[1]], taps[i, j]
+                        for k in range(c):
+                            target[k] += source[k] * w[k]
+
+
+@kernel
+def depthwise_weight_grad(g, x, first, last, stride, padding, dilation, taps):  # type: ignore[no-untyped-def]
+    """Add the share of the output rows ``first`` to ``last`` of g (N, OH, OW, C) to the gradient taps (KH, KW, C)."""
+    _, height, width, c = x.shape
+    _, out_height, out_width, _ = g.shape
+    kh, kw, _ = taps.shape
+    line = np.empty(c, taps.dtype)
+    for row in range(first, last):
+        image, out_y = row // out_height, row % out_height
+        for i in range(kh):
+            y = out_y * stride[0] - padding[0] + i * dilation[0]
+            if y < 0 or y >= height:
+                continue
+            for j in range(kw):
+                for k in range(c):
+                    line[k] = 0
+                for column in range(out_width):
+                    place = column * stride[1] - padding[1] + j * dilation[1]
+                    if place >= 0 and place < width:
+                        source, cotangent = x[image, y, place], g[image, out_y, column]
+                        for k in range(c):
+                            line[k] += source[k] * cotangent[k]
+                target = taps[i, j]
+                for k in range(c):
+                    target[k] += line[k]

@@ -1,0 +1,59 @@
+"""How a kernel is compiled: Numba, without Python's lock, kept on disk for the next process.
+
+The machine code lies beside the source (``__pycache__``), or, where that cannot be written, in the user's cache folder
+(``NUMBA_CACHE_DIR`` names another). Numba writes there atomically, so processes may start at the same time.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba.core import event
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile on the first call. A product and a sum may be contracted to one rounding (FMA); no other liberty is taken."""
+    return numba.njit(function, cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """A piece of a kernel on scalars, compiled into those that call it."""
+    return numba.njit(function, inline="always")
+
+
+class _Announcer(event.Listener):
+    """Says what is being compiled, once: the first kernels of a new installation take some seconds."""
+
+    said = False
+
+    def on_start(self, event: Any) -> None:
+        dispatcher = event.data["dispatcher"]
+        if dispatcher.py_func.__module__.startswith("minidl.") and not self.said:
+            _Announcer.said = True
+            print(
+                "minidl: compiling kernels for this machine (once; they are kept on disk) …", file=sys.stderr, flush=True
+            )
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+event.register("numba:compile", _Announcer())
+
+
+@kernel
+def _probe(n):  # type: ignore[no-untyped-def]
+    return n + 1
+
+
+def check() -> None:
+    """Compile something small, or load it.
+
+    Raises:
+        RuntimeError: if the result is wrong. (A broken compiler raises whatever it raises.)
+    """
+    if _probe(1) != 2:
+        raise RuntimeError("a compiled function gave a wrong result")

@@ -1,0 +1,74 @@
+"""Max pooling. Images are NHWC; the innermost loops run over the channels of one pixel."""
+
+from __future__ import annotations
+
+from minidl.backend.cpu.fast.jit import kernel
+
+
+@kernel
+def max_pool_rows(x, first, last, window, stride, padding, dilation, y, index):  # type: ignore[no-untyped-def]
+    """The output rows ``first`` to ``last`` (counted through all images): the largest value and its place in the window.
+
+    Args:
+        x: (N, H, W, C).
+        window: (height, width). padding: (top, left).
+        y, index: (N, OH, OW, C), to be filled.
+    """
+    _, height, width, c = x.shape
+    _, out_height, out_width, _ = y.shape
+    source, best, place = x.reshape(-1), y.reshape(-1), index.reshape(-1)
+    for row in range(first, last):
+        image, top = row // out_height, row % out_height * stride[0] - padding[0]
+        for column in range(out_width):
+            left = column * stride[1] - padding[1]
+            to = (row * out_width + column) * c
+            b, p = best[to : to + c], place[to : to + c]
+            started = False
+            for i in range(window[0]):
+                yy = top + i * dilation[0]
+                if yy < 0 or yy >= height:
+                    continue
+                for j in range(window[1]):
+                    xx = left + j * dilation[1]
+                    if xx < 0 or xx >= width:
+                        continue
+                    start = ((image * height + yy) * width + xx) * c
+                    s, tap = source[start : start + c], index.dtype.type(i * window[1] + j)
+                    if not started:
+                        started = True
+                        for k in range(c):
+                            b[k] = s[k]
+                            p[k] = tap
+                    else:
+                        for k in range(c):
+                            v = s[k]
+                            better = v > b[k] or v != v  # a NaN wins
+                            b[k] = v if better else b[k]
+                            p[k] = tap if better else p[k]
+
+
+@kernel
+def max_pool_scatter(g, index, first, last, window, stride, padding, dilation, x):  # type: ignore[no-untyped-def]
+    """Clear the images ``first`` to ``last`` of x, and send every g to the pixel that ``index`` names in its window."""
+    _, height, width, c = x.shape
+    _, out_height, out_width, _ = g.shape
+    source, place, target = g.reshape(-1), index.reshape(-1), x.reshape(-1)
+    target[first * height * width * c : last * height * width * c] = 0
+    for row in range(first * out_height, last * out_height):
+        image, top = row // out_height, row % out_height * stride[0] - padding[0]
+        for column in range(out_width):
+            left = column * stride[1] - padding[1]
+            start = (row * out_width + column) * c
+            s, p = source[start : start + c], place[start : start + c]
+            for i in range(window[0]):
+                yy = top + i * dilation[0]
+                if yy < 0 or yy >= height:
+                    continue
+                for j in range(window[1]):
+                    xx = left + j * dilation[1]
+                    if xx < 0 or xx >= width:
+                        continue
+                    to = ((image * height + yy) * width + xx) * c
+                    t, tap = target[to : to + c], index.dtype.type(i * window[1] + j)
+                    for k in range(c):
+                        t[k] += s[k] if p[k] == tap else x.dtype.type(0)

@@ -1,0 +1,49 @@
+"""Getting at an array's memory in the order in which it lies there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.backend.cpu.threads import share, spans
+
+LEAST = 1 << 16  # elements that a thread should have to itself, to be worth waking
+
+
+def nhwc(x: Any) -> np.ndarray:
+    """NCHW as a C-contiguous NHWC array: a view where the memory is channels-last already, else a copy."""
+    y = x.transpose(0, 2, 3, 1)
+    if y.flags.c_contiguous:
+        return y
+    copy = np.empty(y.shape, y.dtype)
+
+    def part(images: tuple[int, int]) -> None:
+        copy[images[0] : images[1]] = y[images[0] : images[1]]
+
+    share(part, spans(len(y), max(1, LEAST * len(y) // max(1, y.size))))
+    return copy
+
+
+def nchw(x: np.ndarray) -> np.ndarray:
+    """NHWC as a NCHW view."""
+    return x.transpose(0, 3, 1, 2)
+
+
+def flat(x: np.ndarray) -> np.ndarray | None:
+    """All elements in the order of memory, as a view; None if there are gaps or repetitions."""
+    if x.flags.c_contiguous:
+        return x.reshape(-1)
+    if x.ndim == 4:
+        y = x.transpose(0, 2, 3, 1)
+        return y.reshape(-1) if y.flags.c_contiguous else None
+    return x.T.reshape(-1) if x.flags.f_contiguous else None
+
+
+def flat_alike(x: np.ndarray, *others: np.ndarray) -> list[np.ndarray] | None:
+    """``flat`` of several arrays, if they have one shape, dtype and layout; else None."""
+    for y in others:
+        if y.shape != x.shape or y.strides != x.strides or y.dtype != x.dtype:
+            return None
+    arrays = [flat(y) for y in (x, *others)]
+    return None if arrays[0] is None else arrays  # type: ignore[return-value]

@@ -1,0 +1,183 @@
+"""Batch normalisation on the CPU: positions × channels as one matrix, its rows shared among threads.
+
+A matrix of few channels has short rows, and loops over short rows are slow. So several rows are taken for one wide row;
+what belongs to a column is repeated along it, and what is summed over columns is added up at the end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.backend.cpu.compiled import fast_kernels
+from minidl.backend.cpu.layout import LEAST
+from minidl.backend.cpu.threads import Span, share, spans
+from minidl.backend.reference.norm import NormKernels, Shape
+
+WIDE = 512  # numbers in a row at least, where the number of positions can be divided
+BLOCK_BYTES = 1 << 18  # of temporaries at a time, without Numba
+
+
+class CpuNorm(NormKernels):
+    """Normalisation per channel of arrays that lie channels-last; everything else goes to the reference."""
+
+    def moments(self, x: Any, axes: Shape) -> tuple[Any, Any]:
+        columns = _columns(x, axes)
+        if columns is None:
+            return super().moments(x, axes)
+        matrix, repeats = columns
+        fast = fast_kernels()
+
+        def part(rows: Span) -> tuple[np.ndarray, np.ndarray]:
+            if fast is None:
+                return _moments(matrix[slice(*rows)])
+            mean, m2 = np.empty((2, matrix.shape[1]))
+            fast.column_moments(matrix, *rows, mean, m2)
+            return mean, m2
+
+        pieces = _rows(matrix)
+        parts = share(part, pieces)
+        if len(parts) == repeats == 1:
+            mean, m2 = parts[0]
+        else:  # join them: Chan, Golub & LeVeque 1983, equations 2.1
+            means = np.stack([p[0] for p in parts]).reshape(len(parts), repeats, -1)
+            m2s = np.stack([p[1] for p in parts]).reshape(means.shape)
+            counts = np.array([b - a for a, b in pieces], float).reshape(-1, 1, 1)
+            mean = (means * counts).sum((0, 1)) / (counts.sum() * repeats)
+            m2 = (m2s + counts * (means - mean) ** 2).sum((0, 1))
+        shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+        variance = m2 / (len(matrix) * repeats)
+        return mean.astype(x.dtype).reshape(shape), variance.astype(x.dtype).reshape(shape)
+
+    def normalize(self, x: Any, weight: Any, bias: Any, mean: Any, invstd: Any) -> Any:
+        axes = tuple(i for i in range(x.ndim) if i != 1)
+        columns = _columns(x, axes) if mean.size == x.shape[min(1, x.ndim - 1)] else None
+        if columns is None or not _per_channel(x, weight, bias, mean, invstd):
+            return super().normalize(x, weight, bias, mean, invstd)
+        matrix, repeats = columns
+        scale = invstd if weight is None else invstd * weight
+        shift = np.zeros_like(mean) if bias is None else bias
+        middle, scale, shift = (np.tile(v.reshape(-1), repeats) for v in (mean, scale, shift))
+        y = np.empty_like(x)  # in x's memory layout
+        target = _matrix(y, repeats)
+        fast = fast_kernels()
+
+        def part(rows: Span) -> None:
+            if fast is not None:
+                fast.normalize_columns(matrix, *rows, middle, scale, shift, target)
+                return
+            for block in _blocks(matrix, rows):
+                np.subtract(matrix[block], middle, out=target[block])
+                target[block] *= scale
+                target[block] += shift
+
+        share(part, _rows(matrix))
+        return y
+
+    def normalize_grad(
+        self,
+        g: Any,
+        x: Any,
+        weight: Any,
+        mean: Any,
+        invstd: Any,
+        axes: Shape,
+        weight_shape: Shape | None,
+        bias_shape: Shape | None,
+    ) -> tuple[Any, Any, Any]:
+        columns = _columns(x, axes)
+        if columns is None or not _per_channel(x, weight, None, mean, invstd):
+            return super().normalize_grad(g, x, weight, mean, invstd, axes, weight_shape, bias_shape)
+        matrix, repeats = columns
+        if g.strides != x.strides:
+            g_like = np.empty_like(x)
+            g_like[...] = g
+            g = g_like
+        cotangents = _matrix(g, repeats)
+        middle = np.tile(mean.reshape(-1), repeats)
+        fast = fast_kernels()
+
+        def sums(rows: Span) -> np.ndarray:
+            found = np.zeros((2, matrix.shape[1]))
+            if fast is not None:
+                fast.normalize_sums(cotangents, matrix, *rows, middle, found[0], found[1])
+                return found
+            for block in _blocks(matrix, rows):
+                found[0] += cotangents[block].sum(0)
+                centred = matrix[block] - middle
+                centred *= cotangents[block]
+                found[1] += centred.sum(0)
+            return found
+
+        pieces = _rows(matrix)
+        total, product = sum(share(sums, pieces)).reshape(2, repeats, -1).sum(1)
+        count = len(matrix) * repeats
+        inverse = invstd.reshape(-1).astype(float)
+        a = inverse if weight is None else inverse * weight.reshape(-1)
+        b, c = -a * inverse**2 * product / count, -a * total / count
+        a, b, c = (np.tile(v.astype(x.dtype), repeats) for v in (a, b, c))
+        dx = np.empty_like(x)
+        target = _matrix(dx, repeats)
+
+        def back(rows: Span) -> None:
+            if fast is not None:
+                fast.normalize_back(cotangents, matrix, *rows, middle, a, b, c, target)
+                return
+            for block in _blocks(matrix, rows):
+                np.subtract(matrix[block], middle, out=target[block])
+                target[block] *= b
+                target[block] += c
+                target[block] += cotangents[block] * a
+
+        share(back, pieces)
+        dw = None if weight_shape is None else (product * inverse).astype(x.dtype).reshape(weight_shape)
+        db = None if bias_shape is None else total.astype(x.dtype).reshape(bias_shape)
+        return dx, dw, db
+
+
+def _columns(x: np.ndarray, axes: Shape) -> tuple[np.ndarray, int] | None:
+    """Positions × channels, and how many positions make one row; None if x does not lie like that in memory."""
+    if x.size == 0 or x.dtype.char not in "fd" or x.ndim not in (2, 4) or axes != ((0,) if x.ndim == 2 else (0, 2, 3)):
+        return None
+    channels = x.shape[1]
+    if not (x if x.ndim == 2 else x.transpose(0, 2, 3, 1)).flags.c_contiguous:
+        return None
+    repeats, count = 1, x.size // channels
+    while repeats * channels < WIDE and count % (2 * repeats) == 0:
+        repeats *= 2
+    return _matrix(x, repeats), repeats
+
+
+def _matrix(x: np.ndarray, repeats: int) -> np.ndarray:
+    """The memory of x, (N, C) or channels-last (N, C, H, W), as (positions / repeats, repeats · C)."""
+    return (x if x.ndim == 2 else x.transpose(0, 2, 3, 1)).reshape(-1, repeats * x.shape[1])
+
+
+def _per_channel(x: np.ndarray, *arrays: Any) -> bool:
+    """Whether these (or None) hold one number for each channel of x, of its dtype."""
+    shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
+    return all(a is None or (a.dtype == x.dtype and a.shape in (shape, shape[1:])) for a in arrays)
+
+
+def _rows(matrix: np.ndarray) -> list[Span]:
+    return spans(len(matrix), max(1, LEAST // matrix.shape[1]))
+
+
+def _blocks(matrix: np.ndarray, rows: Span) -> list[slice]:
+    step = max(1, BLOCK_BYTES // matrix[0].nbytes)
+    return [slice(a, min(a + step, rows[1])) for a in range(*rows, step)]
+
+
+def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and summed squared deviation of the columns, without Numba."""
+    mean = np.zeros(x.shape[1])
+    for block in _blocks(x, (0, len(x))):
+        mean += x[block].sum(0)
+    mean /= len(x)
+    m2, middle = np.zeros(x.shape[1]), mean.astype(x.dtype)
+    for block in _blocks(x, (0, len(x))):
+        centred = x[block] - middle
+        centred *= centred
+        m2 += centred.sum(0)
+    return middle.astype(float), m2

@@ -1,0 +1,48 @@
+"""Max pooling on the CPU: output rows, or images, shared among threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.backend.cpu.compiled import fast_kernels
+from minidl.backend.cpu.layout import LEAST, nchw, nhwc
+from minidl.backend.cpu.threads import share, spans
+from minidl.backend.reference.pool import PoolKernels, Window
+
+
+class CpuPool(PoolKernels):
+    """Pooling of float32 and float64; everything else goes to the reference."""
+
+    def max_pool2d(self, x: Any, window: Window) -> tuple[Any, Any]:
+        fast = fast_kernels()
+        if fast is None or x.dtype.char not in "fd" or not x.size:
+            return super().max_pool2d(x, window)
+        x = nhwc(x)
+        y = np.empty((len(x), *window.out, x.shape[3]), x.dtype)
+        index = np.empty(y.shape, window.index_dtype)
+        corner = window.padding[0][0], window.padding[1][0]
+        rows = spans(len(y) * window.out[0], max(1, LEAST * len(y) * window.out[0] // x.size))
+        share(
+            lambda part: fast.max_pool_rows(
+                x, *part, window.kernel, window.stride, corner, window.dilation, y, index
+            ),
+            rows,
+        )
+        return nchw(y), nchw(index)
+
+    def max_pool2d_scatter(self, g: Any, index: Any, window: Window) -> Any:
+        fast = fast_kernels()
+        if fast is None or g.dtype.char not in "fd" or not g.size or index.dtype != window.index_dtype:
+            return super().max_pool2d_scatter(g, index, window)
+        g, index = nhwc(g), nhwc(index)
+        x = np.empty((len(g), *window.size, g.shape[3]), g.dtype)
+        corner = window.padding[0][0], window.padding[1][0]
+        share(
+            lambda part: fast.max_pool_scatter(
+                g, index, *part, window.kernel, window.stride, corner, window.dilation, x
+            ),
+            spans(len(x), max(1, LEAST * len(x) // max(1, x.size))),
+        )
+        return nchw(x)

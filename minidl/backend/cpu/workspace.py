@@ -1,0 +1,39 @@
+"""Scratch memory that is used again: one array for each purpose and thread, as large as the largest request so far.
+
+A new temporary costs page faults and falls out of the cache; a workspace stays in it. What a workspace holds is only valid
+until the same thread asks for the same purpose again, so it never leaves the kernel that asked.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+
+
+class _Memory(threading.local):
+    def __init__(self) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+
+
+_memory = _Memory()
+_ALIGN = 64  # bytes: a cache line, and the widest vector register
+
+
+def workspace(purpose: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return an uninitialised C-contiguous array for a purpose; its memory is reused, and aligned to 64 bytes."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    held = _memory.arrays.get(purpose)
+    if held is None or held.size < size:
+        raw = np.empty(size + _ALIGN, np.uint8)
+        start = -raw.ctypes.data % _ALIGN
+        held = _memory.arrays[purpose] = raw[start : start + size]
+    return held[:size].view(dtype).reshape(shape)
+
+
+def release_workspaces() -> None:
+    """Forget this thread's workspaces."""
+    _memory.arrays.clear()
