@@ -2,6 +2,7 @@
 
 from minidl.backend.cpu.fast.activation import relu_grad
 from minidl.backend.cpu.fast.depthwise import depthwise, depthwise_input_grad, depthwise_weight_grad
+from minidl.backend.cpu.fast.direct import ROWS, direct_conv, direct_weight_grad
 from minidl.backend.cpu.fast.jit import check
 from minidl.backend.cpu.fast.norm import column_moments, normalize_back, normalize_columns, normalize_sums
 from minidl.backend.cpu.fast.pool import max_pool_rows, max_pool_scatter
@@ -16,11 +17,14 @@ from minidl.backend.cpu.fast.winograd import (
 )
 
 __all__ = [
+    "ROWS",
     "check",
     "column_moments",
     "depthwise",
     "depthwise_input_grad",
     "depthwise_weight_grad",
+    "direct_conv",
+    "direct_weight_grad",
     "fold_images",
     "gather_taps",
     "grad_tiles",

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from minidl.backend.cpu.conv.select import tile_of
+from minidl.backend.cpu.conv.shape import Convolution
 from minidl.backend.cpu.threads import Span, get_num_threads, share, spans
 from minidl.backend.cpu.workspace import workspace
 
@@ -42,9 +44,13 @@ def transform_weight(fast: Any, weight: np.ndarray, turned: bool, m: int, r: int
 
 
 class _Tiles:
-    """How a tensor of ``out`` pixels is cut into tiles, and these into blocks."""
+    """How the output is cut into tiles, and these into blocks."""
 
-    def __init__(self, n: int, out: tuple[int, int], m: int, r: int, c: int, o: int) -> None:
+    def __init__(self, conv: Convolution) -> None:
+        tile = tile_of(conv)
+        assert tile is not None
+        n, out, c, o = conv.n, conv.out, conv.c, conv.o
+        m, r = self.m, self.r = tile
         self.rows, self.columns = -(-out[0] // m), -(-out[1] // m)
         self.units = n * self.rows
         self.points = (m + r - 1) ** 2
@@ -58,25 +64,27 @@ class _Tiles:
         return [(a, min(a + self.step, span[1])) for a in range(*span, self.step)]
 
 
-def winograd_conv(
-    fast: Any,
-    x: np.ndarray,
-    weight: np.ndarray,
-    turned: bool,
-    bias: np.ndarray,
-    m: int,
-    r: int,
-    corner: tuple[int, int],
-    y: np.ndarray,
-) -> None:
-    """Convolve x (N, H, W, C) with weight (C, O, r, r), with a border of zeros (top, left), into y (N, OH, OW, O)."""
-    n, c, o = len(x), x.shape[3], y.shape[3]
+def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """y (N, OH, OW, O) from x (N, H, W, C)."""
+    return _convolve(fast, conv, x, weight.transpose(1, 0, 2, 3), False, bias)
+
+
+def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The gradient for x, a convolution with the kernel turned by 180 degrees."""
+    return _convolve(fast, conv.turned, g, weight, True, np.zeros(conv.c, g.dtype))
+
+
+def _convolve(
+    fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, turned: bool, bias: np.ndarray
+) -> np.ndarray:
+    c, o, t = conv.c, conv.o, _Tiles(conv)
+    m, r = t.m, t.r
+    y = np.empty((conv.n, *conv.out, o), x.dtype)
     u = transform_weight(fast, weight, turned, m, r)
-    t = _Tiles(n, y.shape[1:3], m, r, c, o)
     shape = t.rows, t.columns, m, r
 
     def load(units: Span, origin: int, v: np.ndarray) -> None:
-        fast.input_tiles(x, *units, origin, *shape, *corner, workspace("scratch", (t.scratch,), x.dtype), v)
+        fast.input_tiles(x, *units, origin, *shape, *conv.corner, workspace("scratch", (t.scratch,), x.dtype), v)
 
     def store(units: Span, origin: int, products: np.ndarray) -> None:
         fast.output_tiles(products, bias, *units, origin, *shape, workspace("scratch", (t.scratch,), x.dtype), y)
@@ -87,7 +95,7 @@ def winograd_conv(
         share(lambda units: load(units, 0, v), spans(t.units))
         share(lambda part: np.matmul(v[slice(*part)], u[slice(*part)], out=products[slice(*part)]), spans(t.points))
         share(lambda units: store(units, 0, products), spans(t.units))
-        return
+        return y
 
     def work(units: Span) -> None:
         for a, b in t.blocks(units):
@@ -98,19 +106,18 @@ def winograd_conv(
             store((a, b), a, products)
 
     share(work, spans(t.units))
+    return y
 
 
-def winograd_weight_grad(
-    fast: Any, g: np.ndarray, x: np.ndarray, m: int, r: int, corner: tuple[int, int]
-) -> np.ndarray:
-    """The gradient for the weight (O, C, r, r), from g (N, OH, OW, O) and x (N, H, W, C)."""
-    n, c, o = len(x), x.shape[3], g.shape[3]
-    t = _Tiles(n, g.shape[1:3], m, r, c, o)
+def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The gradient for the weight (O, C, r, r)."""
+    c, o, t = conv.c, conv.o, _Tiles(conv)
+    m, r = t.m, t.r
     shape = t.rows, t.columns, m, r
 
     def load(units: Span, origin: int, v: np.ndarray, z: np.ndarray) -> None:
         scratch = workspace("scratch", (t.scratch,), x.dtype)
-        fast.input_tiles(x, *units, origin, *shape, *corner, scratch, v)
+        fast.input_tiles(x, *units, origin, *shape, *conv.corner, scratch, v)
         fast.grad_tiles(g, *units, origin, *shape, scratch, z)
 
     if t.few:

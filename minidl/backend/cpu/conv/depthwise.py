@@ -1,0 +1,47 @@
+"""Depthwise convolution by the compiled loops of ``fast/depthwise.py``, rows shared among threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.backend.cpu.conv.shape import Convolution
+from minidl.backend.cpu.threads import Span, share, spans
+
+
+def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """y (N, OH, OW, C) from x (N, H, W, C)."""
+    y, taps = np.empty((conv.n, *conv.out, conv.o), x.dtype), _taps(weight)
+    geometry = conv.stride, conv.corner, conv.dilation
+    share(lambda rows: fast.depthwise(x, taps, bias, *rows, *geometry, y), spans(conv.n * conv.out[0]))
+    return y
+
+
+def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The gradient for x. With stride 1 it is a convolution with the kernel turned by 180 degrees."""
+    if conv.stride == conv.dilation == (1, 1):
+        turned = conv.turned
+        if min(turned.corner) >= 0:
+            return forward(fast, turned, g, weight[:, :, ::-1, ::-1], np.zeros(conv.c, g.dtype))
+    x, taps = np.empty((conv.n, *conv.size, conv.c), g.dtype), _taps(weight)
+    geometry = conv.stride, conv.corner, conv.dilation
+    share(lambda rows: fast.depthwise_input_grad(g, taps, *rows, *geometry, x), spans(conv.n * conv.size[0]))
+    return x
+
+
+def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The gradient for the weight (C, 1, KH, KW)."""
+
+    def part(rows: Span) -> np.ndarray:
+        taps = np.zeros((*conv.kernel, conv.c), g.dtype)
+        fast.depthwise_weight_grad(g, x, *rows, conv.stride, conv.corner, conv.dilation, taps)
+        return taps
+
+    taps = sum(share(part, spans(conv.n * conv.out[0])))
+    return np.ascontiguousarray(taps.transpose(2, 0, 1)).reshape(conv.o, 1, *conv.kernel)
+
+
+def _taps(weight: np.ndarray) -> np.ndarray:
+    """(C, 1, KH, KW) by tap: (KH, KW, C)."""
+    return np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0))

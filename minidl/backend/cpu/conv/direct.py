@@ -1,0 +1,50 @@
+"""Convolution by the compiled loops of ``fast/direct.py``: images shared among threads, each padded in a scratch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.backend.cpu.conv.shape import Convolution
+from minidl.backend.cpu.threads import Span, share, spans
+from minidl.backend.cpu.workspace import workspace
+
+
+def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """y (N, OH, OW, O) from x (N, H, W, C)."""
+    return _convolve(fast, conv, x, np.ascontiguousarray(weight.transpose(2, 3, 1, 0)), bias)
+
+
+def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The gradient for x, a convolution with the kernel turned by 180 degrees."""
+    turned = np.ascontiguousarray(weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1))
+    return _convolve(fast, conv.turned, g, turned, np.zeros(conv.c, g.dtype))
+
+
+def _convolve(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    y = np.empty((conv.n, *conv.out, conv.o), x.dtype)
+
+    def part(images: Span) -> None:
+        padded = workspace("padded", (*conv.padded, conv.c), x.dtype)
+        padded[...] = 0
+        fast.direct_conv(x, weight, bias, *images, conv.stride, conv.corner, padded, y)
+
+    share(part, spans(conv.n))
+    return y
+
+
+def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The gradient for the weight (O, C, KH, KW)."""
+    (kh, kw), run = conv.kernel, -(-conv.kernel[1] * conv.c // fast.ROWS) * fast.ROWS
+
+    def part(images: Span) -> np.ndarray:
+        spare = workspace("padded", (conv.padded[0] * conv.padded[1] * conv.c + fast.ROWS,), x.dtype)
+        spare[...] = 0
+        padded = spare[: -fast.ROWS].reshape(*conv.padded, conv.c)
+        one, total = np.zeros((2, kh, run, conv.o), x.dtype)
+        fast.direct_weight_grad(g, x, *images, conv.stride, conv.corner, padded, one, total)
+        return total
+
+    total = sum(share(part, spans(conv.n)))[:, : kw * conv.c].reshape(kh, kw, conv.c, conv.o)
+    return np.ascontiguousarray(total.transpose(3, 2, 0, 1))

@@ -1,0 +1,90 @@
+"""Convolution by windows laid out as a matrix, in blocks that stay in a core's cache; BLAS multiplies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.backend.cpu.conv.shape import Convolution
+from minidl.backend.cpu.threads import Span, share, spans
+from minidl.backend.cpu.workspace import workspace
+
+WINDOW_BYTES = 1 << 20  # of windows at a time and thread
+
+
+def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """y (N, OH, OW, O) from x (N, H, W, C)."""
+    matrix = _matrix(weight)
+    y = np.empty((conv.n, *conv.out, conv.o), x.dtype)
+    lines = y.reshape(-1, conv.out[1], conv.o)
+
+    def part(rows: Span) -> None:
+        for a, b in _blocks(conv, rows, conv.out[1]):
+            target = lines[a:b].reshape(-1, conv.o)
+            np.matmul(_windows(fast, conv, x, a, b), matrix, out=target)
+            target += bias
+
+    share(part, spans(len(lines)))
+    return y
+
+
+def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The gradient for x (N, H, W, C)."""
+    matrix = _matrix(weight).T
+    x = np.empty((conv.n, *conv.size, conv.c), g.dtype)
+
+    def part(images: Span) -> None:
+        for a, b in _blocks(conv, images, conv.out[0] * conv.out[1]):
+            rows = g[a:b].reshape(-1, conv.o)
+            if _plain(conv):
+                np.matmul(rows, matrix, out=x[a:b].reshape(-1, conv.c))
+                continue
+            windows = workspace("windows", (b - a, *conv.out, *conv.kernel, conv.c), g.dtype)
+            np.matmul(rows, matrix, out=windows.reshape(len(rows), -1))
+            fast.fold_images(windows, conv.stride, conv.corner, conv.dilation, x[a:b])
+
+    share(part, spans(conv.n))
+    return x
+
+
+def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The gradient for the weight (O, C, KH, KW)."""
+    (kh, kw), c, o = conv.kernel, conv.c, conv.o
+    lines = g.reshape(-1, conv.out[1], o)
+
+    def part(rows: Span) -> np.ndarray:
+        total = np.zeros((kh * kw * c, o), g.dtype)
+        for a, b in _blocks(conv, rows, conv.out[1]):
+            total += _windows(fast, conv, x, a, b).T @ lines[a:b].reshape(-1, o)
+        return total
+
+    total = sum(share(part, spans(len(lines)))).reshape(kh, kw, c, o)
+    return np.ascontiguousarray(total.transpose(3, 2, 0, 1))
+
+
+def _matrix(weight: np.ndarray) -> np.ndarray:
+    """(O, C, KH, KW) as (KH · KW · C, O), its rows in the order of a window."""
+    return weight.transpose(2, 3, 1, 0).reshape(-1, len(weight))
+
+
+def _plain(conv: Convolution) -> bool:
+    """Whether every pixel is its own window."""
+    return conv.kernel == (1, 1) and conv.stride == (1, 1) and conv.padded == conv.size
+
+
+def _windows(fast: Any, conv: Convolution, x: np.ndarray, a: int, b: int) -> np.ndarray:
+    """The windows of the output rows a to b (through all images): ((b − a) · OW, KH · KW · C)."""
+    width = conv.out[1]
+    if _plain(conv):
+        return x.reshape(-1, conv.c)[a * width : b * width]
+    windows = workspace("windows", (b - a, width, *conv.kernel, conv.c), x.dtype)
+    fast.unfold_rows(x, a, b, conv.out[0], conv.stride, conv.corner, conv.dilation, windows)
+    return windows.reshape((b - a) * width, -1)
+
+
+def _blocks(conv: Convolution, span: Span, windows_per_item: int) -> list[Span]:
+    """Cut a span into runs whose windows need ``WINDOW_BYTES`` at most (or into single items)."""
+    size = windows_per_item * conv.kernel[0] * conv.kernel[1] * conv.c * conv.dtype.itemsize
+    step = max(1, WINDOW_BYTES // size)
+    return [(a, min(a + step, span[1])) for a in range(*span, step)]

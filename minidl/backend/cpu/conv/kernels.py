@@ -1,0 +1,76 @@
+"""The convolution kernels of the CPU backend: choose an algorithm, give it NHWC arrays, hand the result back as NCHW."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from minidl.backend.cpu.compiled import fast_kernels
+from minidl.backend.cpu.conv import depthwise, direct, im2col, winograd
+from minidl.backend.cpu.conv.select import choose, tile_of
+from minidl.backend.cpu.conv.shape import Convolution
+from minidl.backend.cpu.explain import note
+from minidl.backend.cpu.layout import nchw, nhwc
+from minidl.backend.reference.conv import ConvKernels, Padding, Pair, output_size
+
+ALGORITHMS = {"depthwise": depthwise, "direct": direct, "im2col": im2col, "winograd": winograd}
+
+
+class CpuConv(ConvKernels):
+    """Convolution and its gradients; the reference kernels are the plain twins, and serve where nothing else can."""
+
+    def conv2d(
+        self, x: Any, weight: Any, stride: Pair, padding: Padding, dilation: Pair, groups: int, bias: Any = None
+    ) -> Any:
+        size, kernel = x.shape[2:], weight.shape[2:]
+        out = [output_size(size[i], kernel[i], stride[i], padding[i], dilation[i]) for i in range(2)]
+        conv = _describe(x, len(weight), out, kernel, stride, padding, dilation, groups)
+        how = _pick("conv2d", conv, "forward")
+        if how is None:
+            return super().conv2d(x, weight, stride, padding, dilation, groups, bias)
+        if bias is None:
+            bias = np.zeros(conv.o, x.dtype)
+        return nchw(how.forward(fast_kernels(), conv, nhwc(x), weight, np.ascontiguousarray(bias)))
+
+    def conv2d_input_grad(
+        self, g: Any, weight: Any, size: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int
+    ) -> Any:
+        o, cg, *kernel = weight.shape
+        conv = Convolution(
+            len(g), cg * groups, o, tuple(size), g.shape[2:], tuple(kernel), stride, padding, dilation, groups, g.dtype
+        )  # fmt: skip
+        how = _pick("conv2d_input_grad", conv, "input_grad")
+        if how is None:
+            return super().conv2d_input_grad(g, weight, size, stride, padding, dilation, groups)
+        return nchw(how.input_grad(fast_kernels(), conv, nhwc(g), weight))
+
+    def conv2d_weight_grad(
+        self, g: Any, x: Any, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int
+    ) -> Any:
+        conv = _describe(x, g.shape[1], g.shape[2:], kernel, stride, padding, dilation, groups)
+        how = _pick("conv2d_weight_grad", conv, "weight_grad")
+        if how is None:
+            return super().conv2d_weight_grad(g, x, kernel, stride, padding, dilation, groups)
+        return how.weight_grad(fast_kernels(), conv, nhwc(g), nhwc(x))
+
+
+def _describe(
+    x: Any, o: int, out: Any, kernel: Any, stride: Pair, padding: Padding, dilation: Pair, groups: int
+) -> Convolution:
+    n, c, *size = x.shape
+    return Convolution(
+        n, c, o, tuple(size), tuple(out), tuple(kernel), stride, padding, dilation, groups, x.dtype
+    )  # fmt: skip
+
+
+def _pick(kernel: str, conv: Convolution, use: str) -> ModuleType | None:
+    """The algorithm's module; None for the reference."""
+    if fast_kernels() is None:
+        note(kernel, conv, "reference", "no compiled kernels")
+        return None
+    name, because = choose(conv, use)
+    tile = tile_of(conv if use != "input_grad" else conv.turned) if name == "winograd" else None
+    note(kernel, conv, name if tile is None else "winograd F({0}×{0}, {1}×{1})".format(*tile), because)
+    return ALGORITHMS.get(name)

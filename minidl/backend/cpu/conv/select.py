@@ -1,0 +1,74 @@
+"""Which algorithm computes a convolution, by its shape. What is measured of them stands in ``benchmarks/README.md``."""
+
+from __future__ import annotations
+
+import os
+
+from minidl.backend.cpu.conv.shape import Convolution
+
+_winograd = os.environ.get("MINIDL_WINOGRAD", "1") != "0"
+
+DIRECT_PRODUCT = 1536  # of channels in and out: up to here Winograd's transforms cost more than they save
+DIRECT_BYTES = 1 << 19  # of weights that the direct loop can read again and again from a core's own cache
+
+
+def use_winograd(on: bool) -> None:
+    """Turn Winograd's algorithm on (the default) or off; ``MINIDL_WINOGRAD=0`` turns it off from the start.
+
+    It needs down to a quarter of the multiplications and rounds a little more: in float32 the error of a convolution is at
+    most 1e-5 of the norm of its output (typically 1e-6 to 4e-6). It is never taken for float64.
+    """
+    global _winograd
+    _winograd = bool(on)
+
+
+def choose(conv: Convolution, use: str) -> tuple[str, str]:
+    """The algorithm for a use ("forward", "input_grad" or "weight_grad"), and the reason.
+
+    One of "winograd", "direct", "im2col" and "depthwise"; "reference" where none of the compiled ones can serve.
+    """
+    if conv.dtype not in ("float32", "float64"):
+        return "reference", f"dtype {conv.dtype}"
+    if 0 in (conv.n, conv.c, conv.o, *conv.size):
+        return "reference", "empty"
+    if conv.groups > 1:
+        if conv.groups == conv.c == conv.o:
+            return "depthwise", "a kernel for every channel"
+        return "reference", "groups"
+    if conv.dtype != "float32":
+        return "im2col", f"dtype {conv.dtype}"
+    if conv.kernel == (1, 1) and conv.stride == (1, 1):
+        return "im2col", "1×1: every pixel is its own window"
+    possible = tile_of(conv) is not None and _winograd
+    if _can_be_direct(conv, use) and not (possible and conv.c * conv.o > DIRECT_PRODUCT):
+        return "direct", "few channels" if possible else "Winograd is for 3×3 and 5×5 kernels, stride 1"
+    if possible:
+        return "winograd", f"{conv.kernel[0]}×{conv.kernel[1]} kernel, stride 1, float32"
+    return "im2col", "many channels" if _winograd else "Winograd is switched off"
+
+
+def tile_of(conv: Convolution) -> tuple[int, int] | None:
+    """The outputs m of a Winograd tile and the taps r, or None where the algorithm does not apply.
+
+    F(4×4, 3×3) saves most, if its tiles do not hang over the edges of a small image too far.
+    """
+    r = conv.kernel[0]
+    if conv.kernel not in ((3, 3), (5, 5)) or conv.stride != (1, 1) or conv.dilation != (1, 1):
+        return None
+    if max(*conv.padding[0], *conv.padding[1]) > r - 1 or conv.c < 8 or conv.o < 8:
+        return None
+    if r == 5:
+        return 2, 5
+    cost = {m: (m + 2) ** 2 * -(-conv.out[0] // m) * -(-conv.out[1] // m) for m in (4, 2)}
+    return min(cost, key=lambda m: cost[m]), 3
+
+
+def _can_be_direct(conv: Convolution, use: str) -> bool:
+    lanes, width = conv.o, conv.out[1]
+    if use == "input_grad":
+        lanes, width = conv.c, conv.size[1]
+        if conv.stride != (1, 1) or max(p - k + 1 for k, ps in zip(conv.kernel, conv.padding, strict=True) for p in ps) > 0:
+            return False
+    if conv.dilation != (1, 1) or lanes % 16 or (width < 8 and use != "weight_grad"):
+        return False
+    return conv.kernel[0] * conv.kernel[1] * conv.c * conv.o * 4 <= DIRECT_BYTES

@@ -1,0 +1,104 @@
+"""The innermost loop of a direct convolution, in vector registers.
+
+Numba's own loops keep one line of sums in memory and load and store it with every product. Here the sums of ``rows`` pixels
+times 16 channels stay in registers while all products are added to them: the plain twin is
+
+    for p in range(rows):
+        for v in range(16):
+            total = start[p · start_step + v]
+            for s in range(segments):
+                for i in range(run):
+                    total += a[p · row_step + s · a_segment + i · a_step] · b[s · b_segment + i · b_step + v]
+            out[p · out_step + v] = total
+
+in float32, addresses and steps in bytes. LLVM is given the loop with its vectors spelled out, and splits them into what the
+processor has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 16
+_ARGUMENTS = 13
+
+
+def make_tile(rows: int) -> Any:
+    """The loop above as a function for Numba's kernels.
+
+    ``tile(a, row_step, a_segment, a_step, b, b_segment, b_step, segments, run, start, start_step, out, out_step)``
+    """
+
+    @intrinsic
+    def tile(
+        typing_context, a, row_step, a_segment, a_step, b, b_segment, b_step, segments, run, start, start_step, out, out_step
+    ):  # type: ignore[no-untyped-def]
+        return types.void(*[types.int64] * _ARGUMENTS), _generate
+
+    def _generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        (a, row_step, a_segment, a_step, b, b_segment, b_step, segments, run, start, start_step, out, out_step) = arguments
+        number, vector, address = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES), ir.IntType(64)
+        zero, one = address(0), address(1)
+        kind = ir.FunctionType(vector, [vector] * 3)
+        fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
+
+        def at(base: Any, offset: Any, kind: Any) -> Any:
+            return builder.inttoptr(builder.add(base, offset), kind.as_pointer())
+
+        def times(p: int, step: Any) -> Any:
+            return builder.mul(address(p), step)
+
+        sums = [builder.load(at(start, times(p, start_step), vector), align=4) for p in range(rows)]
+        entry = builder.block
+        outer, inner, after = (builder.append_basic_block(name) for name in ("segment", "run", "segment.end"))
+        done = builder.append_basic_block("done")
+        nothing = builder.or_(builder.icmp_signed("<", segments, one), builder.icmp_signed("<", run, one))
+        builder.cbranch(nothing, done, outer)
+
+        builder.position_at_end(outer)
+        s, a_line, b_line = (builder.phi(address) for _ in range(3))
+        outer_sums = [builder.phi(vector) for _ in range(rows)]
+        for phi, value in zip((s, a_line, b_line, *outer_sums), (zero, a, b, *sums), strict=True):
+            phi.add_incoming(value, entry)
+        builder.branch(inner)
+
+        builder.position_at_end(inner)
+        i, a_here, b_here = (builder.phi(address) for _ in range(3))
+        inner_sums = [builder.phi(vector) for _ in range(rows)]
+        for phi, value in zip((i, a_here, b_here, *inner_sums), (zero, a_line, b_line, *outer_sums), strict=True):
+            phi.add_incoming(value, outer)
+        factor = builder.load(at(b_here, zero, vector), align=4)
+        new_sums = []
+        for p in range(rows):
+            scalar = builder.load(at(a_here, times(p, row_step), number), align=4)
+            first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.IntType(32)(0))
+            all_alike = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+            spread = builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), all_alike)
+            new_sums.append(builder.call(fma, [spread, factor, inner_sums[p]]))
+        i_next, a_next, b_next = builder.add(i, one), builder.add(a_here, a_step), builder.add(b_here, b_step)
+        for phi, value in zip((i, a_here, b_here, *inner_sums), (i_next, a_next, b_next, *new_sums), strict=True):
+            phi.add_incoming(value, inner)
+        builder.cbranch(builder.icmp_signed("<", i_next, run), inner, after)
+
+        builder.position_at_end(after)
+        s_next, a_next, b_next = builder.add(s, one), builder.add(a_line, a_segment), builder.add(b_line, b_segment)
+        for phi, value in zip((s, a_line, b_line, *outer_sums), (s_next, a_next, b_next, *new_sums), strict=True):
+            phi.add_incoming(value, after)
+        builder.cbranch(builder.icmp_signed("<", s_next, segments), outer, done)
+
+        builder.position_at_end(done)
+        for p in range(rows):
+            result = builder.phi(vector)
+            result.add_incoming(sums[p], entry)
+            result.add_incoming(new_sums[p], after)
+            sums[p] = result
+        for p in range(rows):
+            builder.store(sums[p], at(out, times(p, out_step), vector), align=4)
+        return context.get_dummy_value()
+
+    return tile
