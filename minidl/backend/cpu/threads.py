@@ -1,10 +1,10 @@
-"""Sharing work among threads: a kernel cuts its batch into as many parts as there are threads, and each part runs alone.
+"""Sharing work among threads: a kernel cuts its batch into parts, and whichever thread is free takes the next.
 
 NumPy's loops, BLAS and Numba's kernels all release Python's global lock, so plain Python threads run side by side. While
 they do, BLAS is held to one thread: two shards that each start threads of their own would only wait for each other.
 
-Results do not depend on who runs what: the cut depends on the number of threads alone, and sums over shards are added in
-the order of the shards. The number is ``MINIDL_NUM_THREADS``, else the number of cores that this process may use.
+Results do not depend on who runs what: the cut depends on the number of threads alone, and sums over parts are added in
+the order of the parts. The number is ``MINIDL_NUM_THREADS``, else the number of cores that this process may use.
 """
 
 from __future__ import annotations
@@ -55,9 +55,12 @@ def set_num_threads(count: int) -> None:
     _count = count
 
 
-def spans(length: int, least: int = 1) -> list[Span]:
-    """Cut ``range(length)`` into as many even spans as there are threads, none shorter than ``least``."""
-    parts = max(1, min(_count, length // max(1, least)))
+PIECES = 4  # for each thread: one that is held up for a while then leaves more of them to the others
+
+
+def spans(length: int, least: int = 1, pieces: int = PIECES) -> list[Span]:
+    """Cut ``range(length)`` into even spans, ``pieces`` for each thread, none shorter than ``least``."""
+    parts = 1 if _count == 1 else max(1, min(_count * pieces, length // max(1, least)))
     bounds = [length * i // parts for i in range(parts + 1)]
     return list(zip(bounds[:-1], bounds[1:], strict=True))
 
@@ -65,87 +68,105 @@ def spans(length: int, least: int = 1) -> list[Span]:
 # -- the pool ----------------------------------------------------------------------------------------------------------
 
 
-class _Task:
-    """One call for the pool, and how its caller learns that it is done."""
+class _Job:
+    """One kernel's parts, to be taken by whoever is free."""
 
-    __slots__ = ("argument", "done", "error", "function", "result")
-
-    def __init__(self, function: Callable[[Any], Any], argument: Any) -> None:
-        self.function, self.argument = function, argument
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.done = threading.Lock()
+    def __init__(self, function: Callable[[Any], Any], parts: Sequence[Any]) -> None:
+        self.function, self.parts = function, parts
+        self.results: list[Any] = [None] * len(parts)
+        self.errors: dict[int, BaseException] = {}
+        self.lock, self.done = threading.Lock(), threading.Lock()
+        self.taken = self.running = 0
         self.done.acquire()
+        self.awaited = False
 
-    def run(self) -> None:
-        try:
-            self.result = self.function(self.argument)
-        except BaseException as error:  # handed to the caller, who raises it
-            self.error = error
-        finally:
-            self.done.release()
+    def work(self, helper: int = 1) -> None:
+        """Do parts until none is left. The caller itself (``helper=0``) is not waited for, wherever Ctrl-C may find it."""
+        while True:
+            with self.lock:
+                i = self.taken
+                if i == len(self.parts):
+                    return
+                self.taken += 1
+                self.running += helper
+            try:
+                self.results[i] = self.function(self.parts[i])
+            except BaseException as error:  # kept for the caller, who raises it
+                self.errors[i] = error
+            with self.lock:
+                self.running -= helper
+                if self.errors:
+                    self.taken = len(self.parts)  # the rest is not wanted any more
+                if self.awaited and not self.running:
+                    self.done.release()
+
+    def wait(self) -> None:
+        """Until every part that was begun has ended. A thread of the pool that comes too late finds nothing to do."""
+        with self.lock:
+            self.taken = len(self.parts)
+            self.awaited = self.running > 0
+        if self.awaited:
+            self.done.acquire()
 
 
 class _Role(threading.local):
-    in_shard = False  # true where a shard runs: what it calls does not share out its own work again
+    in_shard = False  # true where a part runs: what it calls does not share out its own work again
 
 
 _role = _Role()
-_tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+_jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
 _workers = 0
 _lock = threading.Lock()
 
 
-def _work(tasks: queue.SimpleQueue[_Task]) -> None:
+def _work(jobs: queue.SimpleQueue[_Job]) -> None:
     _role.in_shard = True
     while True:
-        task = tasks.get()
-        task.run()
-        del task  # or its arrays would live until the next one comes
+        job = jobs.get()
+        job.work()
+        del job  # or its arrays would live until the next one comes
 
 
 def _need_workers(count: int) -> None:
     global _workers
     with _lock:
         while _workers < count:
-            threading.Thread(target=_work, args=(_tasks,), name=f"minidl-{_workers}", daemon=True).start()
+            threading.Thread(target=_work, args=(_jobs,), name=f"minidl-{_workers}", daemon=True).start()
             _workers += 1
 
 
 def _after_fork() -> None:
     """A forked child has the parent's memory, but none of its threads: start afresh."""
-    global _tasks, _workers, _lock
-    _tasks, _workers, _lock = queue.SimpleQueue(), 0, threading.Lock()
+    global _jobs, _workers, _lock
+    _jobs, _workers, _lock = queue.SimpleQueue(), 0, threading.Lock()
     _role.in_shard = False
     single_blas.after_fork()
 
 
 def share(function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
-    """Call ``function`` with every part, each in a thread of its own, and return the results in the order of the parts.
+    """Call ``function`` with every part, in as many threads as there are, and return the results in the order of the parts.
 
-    The calling thread takes the first part. An error in any part is raised here, after all have ended.
+    The calling thread takes part. An error is raised here, after all that was begun has ended; so is Ctrl-C.
     """
-    if len(parts) == 1 or _role.in_shard:
+    if len(parts) == 1 or _count == 1 or _role.in_shard:
         with single_blas:
             return [function(part) for part in parts]
-    if _workers < len(parts) - 1:
-        _need_workers(len(parts) - 1)
+    helpers = min(_count, len(parts)) - 1
+    if _workers < helpers:
+        _need_workers(helpers)
+    job = _Job(function, parts)
     with single_blas:
-        tasks = [_Task(function, part) for part in parts[1:]]
-        for task in tasks:
-            _tasks.put(task)
+        for _ in range(helpers):
+            _jobs.put(job)
         _role.in_shard = True
         try:
-            results = [function(parts[0])]
+            job.work(helper=0)
         finally:
             _role.in_shard = False
-            for task in tasks:  # also after an error or Ctrl-C: the others still write to arrays that are in use here
-                task.done.acquire()
-    for task in tasks:
-        if task.error is not None:
-            raise task.error
-        results.append(task.result)
-    return results
+            job.wait()  # also after Ctrl-C: the others still write to arrays that are in use here
+    if job.errors:
+        raise job.errors[min(job.errors)]
+    return job.results
 
 
 # -- BLAS --------------------------------------------------------------------------------------------------------------

@@ -13,22 +13,24 @@ from minidl.backend.cpu.workspace import workspace
 
 def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """y (N, OH, OW, O) from x (N, H, W, C)."""
-    return _convolve(fast, conv, x, np.ascontiguousarray(weight.transpose(2, 3, 1, 0)), bias)
+    return _convolve(fast, conv, x, weight.transpose(2, 3, 1, 0), bias)
 
 
 def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """The gradient for x, a convolution with the kernel turned by 180 degrees."""
-    turned = np.ascontiguousarray(weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1))
+    turned = weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1)
     return _convolve(fast, conv.turned, g, turned, np.zeros(conv.c, g.dtype))
 
 
 def _convolve(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Convolve with a weight (KH, KW, C, O)."""
     y = np.empty((conv.n, *conv.out, conv.o), x.dtype)
+    strips = np.ascontiguousarray(weight.reshape(-1, conv.o // 16, 16).transpose(1, 0, 2))
 
     def part(images: Span) -> None:
         padded = workspace("padded", (*conv.padded, conv.c), x.dtype)
         padded[...] = 0
-        fast.direct_conv(x, weight, bias, *images, conv.stride, conv.corner, padded, y)
+        fast.direct_conv(x, strips, bias, *images, conv.kernel, conv.stride, conv.corner, padded, y)
 
     share(part, spans(conv.n))
     return y

@@ -9,6 +9,7 @@ from minidl.backend.cpu.conv.shape import Convolution
 _winograd = os.environ.get("MINIDL_WINOGRAD", "1") != "0"
 
 DIRECT_PRODUCT = 1536  # of channels in and out: up to here Winograd's transforms cost more than they save
+WEIGHT_TILES = 80  # a weight's transform takes as long as the products of that many tiles
 DIRECT_BYTES = 1 << 19  # of weights that the direct loop can read again and again from a core's own cache
 
 
@@ -39,7 +40,7 @@ def choose(conv: Convolution, use: str) -> tuple[str, str]:
         return "im2col", f"dtype {conv.dtype}"
     if conv.kernel == (1, 1) and conv.stride == (1, 1):
         return "im2col", "1×1: every pixel is its own window"
-    possible = tile_of(conv) is not None and _winograd
+    possible = _winograd and tile_of(conv.turned if use == "input_grad" else conv) is not None
     if _can_be_direct(conv, use) and not (possible and conv.c * conv.o > DIRECT_PRODUCT):
         return "direct", "few channels" if possible else "Winograd is for 3×3 and 5×5 kernels, stride 1"
     if possible:
@@ -50,16 +51,17 @@ def choose(conv: Convolution, use: str) -> tuple[str, str]:
 def tile_of(conv: Convolution) -> tuple[int, int] | None:
     """The outputs m of a Winograd tile and the taps r, or None where the algorithm does not apply.
 
-    F(4×4, 3×3) saves most, if its tiles do not hang over the edges of a small image too far.
+    F(4×4, 3×3) saves most, if its tiles do not hang over the edges of a small image too far, and are not so few that to
+    transform the weights costs more than the products.
     """
     r = conv.kernel[0]
     if conv.kernel not in ((3, 3), (5, 5)) or conv.stride != (1, 1) or conv.dilation != (1, 1):
         return None
-    if max(*conv.padding[0], *conv.padding[1]) > r - 1 or conv.c < 8 or conv.o < 8:
+    if max(*conv.padding[0], *conv.padding[1]) > r - 1 or conv.c < 8 or conv.o < 8 or conv.o % 16:
         return None
     if r == 5:
         return 2, 5
-    cost = {m: (m + 2) ** 2 * -(-conv.out[0] // m) * -(-conv.out[1] // m) for m in (4, 2)}
+    cost = {m: (m + 2) ** 2 * (conv.n * -(-conv.out[0] // m) * -(-conv.out[1] // m) + WEIGHT_TILES) for m in (4, 2)}
     return min(cost, key=lambda m: cost[m]), 3
 
 
@@ -69,6 +71,6 @@ def _can_be_direct(conv: Convolution, use: str) -> bool:
         lanes, width = conv.c, conv.size[1]
         if conv.stride != (1, 1) or max(p - k + 1 for k, ps in zip(conv.kernel, conv.padding, strict=True) for p in ps) > 0:
             return False
-    if conv.dilation != (1, 1) or lanes % 16 or (width < 8 and use != "weight_grad"):
+    if conv.dilation != (1, 1) or lanes % 16 or (width < 8 and use != "weight_grad"):  # narrow rows: half-empty tiles
         return False
     return conv.kernel[0] * conv.kernel[1] * conv.c * conv.o * 4 <= DIRECT_BYTES

@@ -1,4 +1,4 @@
-"""Convolution by Winograd tiles: the compiled transforms of ``fast/winograd.py`` around NumPy's matrix products.
+"""Convolution by Winograd tiles, the compiled transforms and products of ``fast/winograd.py``.
 
 The tiles are done in blocks that stay in a core's cache, each thread with its own: transform, multiply, transform back.
 Where there are few tiles and many channels, the matrices of the weights are what is large: then the threads share all tiles
@@ -17,51 +17,9 @@ from minidl.backend.cpu.conv.shape import Convolution
 from minidl.backend.cpu.threads import Span, get_num_threads, share, spans
 from minidl.backend.cpu.workspace import workspace
 
-BLOCK_BYTES = 3 << 20  # transformed tiles and their products, at a time and thread
+BLOCK_BYTES = 3 << 19  # transformed tiles and their products, at a time and thread
 FEW_TILES = 96  # for each thread: fewer make thin matrices, and the weights are better split by frequency
-
-
-@cache
-def _kernel_matrix(fast: Any, m: int, r: int) -> np.ndarray:
-    return fast.kernel_matrix(m, r)
-
-
-def transform_weight(fast: Any, weight: np.ndarray, turned: bool, m: int, r: int) -> np.ndarray:
-    """G w Gᵀ of a weight (C, O, r, r) of any strides: (p², C, O), in a workspace."""
-    c, o = weight.shape[:2]
-    matrix = _kernel_matrix(fast, m, r)
-    taps = workspace("taps", (r * r, c, o), weight.dtype)
-    u = workspace("weight tiles", (len(matrix), c, o), weight.dtype)
-    flat_taps, flat_u = taps.reshape(r * r, c * o), u.reshape(len(matrix), c * o)
-
-    def part(rows: Span) -> None:
-        a, b = rows
-        fast.gather_taps(weight, turned, a, b, taps)
-        np.matmul(matrix, flat_taps[:, a * o : b * o], out=flat_u[:, a * o : b * o])
-
-    share(part, spans(c, max(1, 16384 // o)))
-    return u
-
-
-class _Tiles:
-    """How the output is cut into tiles, and these into blocks."""
-
-    def __init__(self, conv: Convolution) -> None:
-        tile = tile_of(conv)
-        assert tile is not None
-        n, out, c, o = conv.n, conv.out, conv.c, conv.o
-        m, r = self.m, self.r = tile
-        self.rows, self.columns = -(-out[0] // m), -(-out[1] // m)
-        self.units = n * self.rows
-        self.points = (m + r - 1) ** 2
-        self.few = self.units * self.columns < FEW_TILES * get_num_threads() and c * o >= 1 << 14
-        per_unit = self.points * self.columns * (c + o) * 4
-        self.step = max(1, BLOCK_BYTES // per_unit)
-        p, wide = m + r - 1, self.columns + (m + r - 2) // m
-        self.scratch = max(2 * p * m * wide * c, (p + m) * m * self.columns * o, (p + 1) * m * self.columns * o)
-
-    def blocks(self, span: Span) -> list[Span]:
-        return [(a, min(a + self.step, span[1])) for a in range(*span, self.step)]
+LEAST_PAIRS = 512  # (strip, channel) pairs of a weight's transform that are worth a thread
 
 
 def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -78,87 +36,96 @@ def _convolve(
     fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, turned: bool, bias: np.ndarray
 ) -> np.ndarray:
     c, o, t = conv.c, conv.o, _Tiles(conv)
-    m, r = t.m, t.r
     y = np.empty((conv.n, *conv.out, o), x.dtype)
-    u = transform_weight(fast, weight, turned, m, r)
-    shape = t.rows, t.columns, m, r
-
-    def load(units: Span, origin: int, v: np.ndarray) -> None:
-        fast.input_tiles(x, *units, origin, *shape, *conv.corner, workspace("scratch", (t.scratch,), x.dtype), v)
-
-    def store(units: Span, origin: int, products: np.ndarray) -> None:
-        fast.output_tiles(products, bias, *units, origin, *shape, workspace("scratch", (t.scratch,), x.dtype), y)
+    matrix = _kernel_matrix(fast, t.m, t.r)
+    u = workspace("weight tiles", (t.points, o // 16, c, 16), x.dtype)
+    share(lambda pairs: fast.weight_tiles(weight, turned, matrix, *pairs, u), spans(c * o // 16, LEAST_PAIRS))
 
     if t.few:
-        total = t.units * t.columns
-        v, products = workspace("v", (t.points, total, c), x.dtype), workspace("mm", (t.points, total, o), x.dtype)
-        share(lambda units: load(units, 0, v), spans(t.units))
-        share(lambda part: np.matmul(v[slice(*part)], u[slice(*part)], out=products[slice(*part)]), spans(t.points))
-        share(lambda units: store(units, 0, products), spans(t.units))
+        count = t.units * t.columns
+        v, products = workspace("v", (t.points, count, c), x.dtype), workspace("m", (t.points, count, o), x.dtype)
+        zeros = np.zeros(o, x.dtype)
+        share(lambda part: fast.input_tiles(x, *part, 0, *t.shape, *conv.corner, t.scratch(), v), spans(t.units))
+        share(lambda part: fast.multiply_points(v, u, *part, count, zeros, products), spans(t.points))
+        share(lambda part: fast.output_tiles(products, bias, *part, 0, *t.shape, t.scratch(), y), spans(t.units))
         return y
 
-    def work(units: Span) -> None:
-        for a, b in t.blocks(units):
-            tiles = (b - a) * t.columns
-            v, products = workspace("v", (t.points, tiles, c), x.dtype), workspace("mm", (t.points, tiles, o), x.dtype)
-            load((a, b), a, v)
-            np.matmul(v, u, out=products)
-            store((a, b), a, products)
+    def part(units: Span) -> None:
+        step, v, products = t.block(units)
+        fast.convolve_tiles(x, u, bias, *units, step, *t.shape, *conv.corner, t.scratch(), v, products, y)
 
-    share(work, spans(t.units))
+    share(part, spans(t.units))
     return y
 
 
 def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> np.ndarray:
     """The gradient for the weight (O, C, r, r)."""
     c, o, t = conv.c, conv.o, _Tiles(conv)
-    m, r = t.m, t.r
-    shape = t.rows, t.columns, m, r
+    shape = t.points, c, o
+    if t.sums_are_large:
+        count = t.units * t.columns
+        v, z = workspace("v", (t.points, count, c), x.dtype), workspace("m", (t.points, count, o), x.dtype)
+        sums = workspace("weight tiles", shape, x.dtype)
 
-    def load(units: Span, origin: int, v: np.ndarray, z: np.ndarray) -> None:
-        scratch = workspace("scratch", (t.scratch,), x.dtype)
-        fast.input_tiles(x, *units, origin, *shape, *conv.corner, scratch, v)
-        fast.grad_tiles(g, *units, origin, *shape, scratch, z)
+        def load(units: Span) -> None:
+            fast.input_tiles(x, *units, 0, *t.shape, *conv.corner, t.scratch(), v)
+            fast.grad_tiles(g, *units, 0, *t.shape, t.scratch(), z)
 
-    if t.few:
-        total = t.units * t.columns
-        v, z = workspace("v", (t.points, total, c), x.dtype), workspace("mm", (t.points, total, o), x.dtype)
-        summed = workspace("weight tiles", (t.points, c, o), x.dtype)
+        def multiply(points: Span) -> None:
+            sums[slice(*points)] = 0
+            fast.add_products(v, z, *points, count, sums)
 
-        def multiply(part: Span) -> None:
-            points = slice(*part)
-            np.matmul(v[points].transpose(0, 2, 1), z[points], out=summed[points])
-
-        share(lambda units: load(units, 0, v, z), spans(t.units))
+        share(load, spans(t.units))
         share(multiply, spans(t.points))
     else:
 
-        def work(units: Span) -> np.ndarray:
-            total = np.zeros((t.points, c, o), x.dtype)
-            products = workspace("products", total.shape, x.dtype)
-            for a, b in t.blocks(units):
-                count = (b - a) * t.columns
-                v, z = workspace("v", (t.points, count, c), x.dtype), workspace("mm", (t.points, count, o), x.dtype)
-                load((a, b), a, v, z)
-                np.matmul(v.transpose(0, 2, 1), z, out=products)
-                total += products
+        def part(units: Span) -> np.ndarray:
+            total = np.zeros(shape, x.dtype)
+            step, v, z = t.block(units)
+            fast.add_weight_tiles(g, x, *units, step, *t.shape, *conv.corner, t.scratch(), v, z, total)
             return total
 
-        summed, *others = share(work, spans(t.units))
-        for part in others:
-            summed += part
+        sums, *others = share(part, spans(t.units, pieces=1 if c * o > 1 << 12 else 2))
+        for other in others:
+            sums += other
 
-    weight = np.empty((o, c, r, r), x.dtype)
-    matrix = _kernel_matrix(fast, m, r).T
-    taps = workspace("taps", (r * r, c, o), x.dtype)
-    flat_taps, flat_sum = taps.reshape(r * r, c * o), summed.reshape(t.points, c * o)
-
-    def back(rows: Span) -> None:
-        a, b = rows
-        np.matmul(matrix, flat_sum[:, a * o : b * o], out=flat_taps[:, a * o : b * o])
-        fast.scatter_taps(taps, a, b, weight.transpose(1, 0, 2, 3))
-
-    share(back, spans(c, max(1, 16384 // o)))
+    weight = np.empty((o, c, t.r, t.r), x.dtype)
+    matrix = np.ascontiguousarray(_kernel_matrix(fast, t.m, t.r).T)
+    by_input = weight.transpose(1, 0, 2, 3)
+    share(lambda pairs: fast.weight_from_tiles(sums, matrix, *pairs, by_input), spans(c * o // 16, LEAST_PAIRS))
     return weight
 
 
+@cache
+def _kernel_matrix(fast: Any, m: int, r: int) -> np.ndarray:
+    return fast.kernel_matrix(m, r)
+
+
+class _Tiles:
+    """How the output is cut into tiles of m × m, units (rows of tiles), and blocks of units."""
+
+    def __init__(self, conv: Convolution) -> None:
+        tile = tile_of(conv)
+        assert tile is not None
+        self.m, self.r = m, r = tile
+        self.c, self.o, self.dtype = conv.c, conv.o, conv.dtype
+        self.rows, self.columns = -(-conv.out[0] // m), -(-conv.out[1] // m)
+        self.units = conv.n * self.rows
+        self.points = (m + r - 1) ** 2
+        tiles = self.units * self.columns // get_num_threads()
+        self.few = tiles < FEW_TILES and conv.c * conv.o >= 1 << 14
+        self.sums_are_large = 2 * conv.c * conv.o > tiles * (conv.c + conv.o)
+        self.shape = self.rows, self.columns, m, r
+
+    def block(self, units: Span) -> tuple[int, np.ndarray, np.ndarray]:
+        """How many units to do at a time, and workspaces for their tiles and products."""
+        step = max(1, min(units[1] - units[0], BLOCK_BYTES // (self.points * self.columns * (self.c + self.o) * 4)))
+        tiles = step * self.columns
+        v = workspace("v", (self.points, tiles, self.c), self.dtype)
+        return step, v, workspace("m", (self.points, tiles, self.o), self.dtype)
+
+    def scratch(self) -> np.ndarray:
+        """What the transforms of one unit need."""
+        p, m, wide = self.m + self.r - 1, self.m, self.columns + (self.m + self.r - 2) // self.m
+        size = max(2 * p * m * wide * self.c, (p + m) * m * self.columns * self.o)
+        return workspace("scratch", (size,), self.dtype)

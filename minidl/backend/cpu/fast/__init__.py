@@ -2,41 +2,54 @@
 
 from minidl.backend.cpu.fast.activation import relu_grad
 from minidl.backend.cpu.fast.depthwise import depthwise, depthwise_input_grad, depthwise_weight_grad
-from minidl.backend.cpu.fast.direct import ROWS, direct_conv, direct_weight_grad
+from minidl.backend.cpu.fast.direct import direct_conv, direct_weight_grad
+from minidl.backend.cpu.fast.gemm import ROWS, add_matmul, matmul_strips, pack_columns, pack_rows
 from minidl.backend.cpu.fast.jit import check
 from minidl.backend.cpu.fast.norm import column_moments, normalize_back, normalize_columns, normalize_sums
 from minidl.backend.cpu.fast.pool import max_pool_rows, max_pool_scatter
 from minidl.backend.cpu.fast.windows import fold_images, unfold_rows
 from minidl.backend.cpu.fast.winograd import (
-    gather_taps,
+    add_products,
+    add_weight_tiles,
+    convolve_tiles,
     grad_tiles,
     input_tiles,
     kernel_matrix,
+    multiply_points,
     output_tiles,
-    scatter_taps,
+    weight_from_tiles,
+    weight_tiles,
 )
 
 __all__ = [
     "ROWS",
+    "add_matmul",
+    "add_products",
+    "add_weight_tiles",
     "check",
     "column_moments",
+    "convolve_tiles",
     "depthwise",
     "depthwise_input_grad",
     "depthwise_weight_grad",
     "direct_conv",
     "direct_weight_grad",
     "fold_images",
-    "gather_taps",
     "grad_tiles",
     "input_tiles",
     "kernel_matrix",
+    "matmul_strips",
     "max_pool_rows",
     "max_pool_scatter",
+    "multiply_points",
     "normalize_back",
     "normalize_columns",
     "normalize_sums",
     "output_tiles",
+    "pack_columns",
+    "pack_rows",
     "relu_grad",
-    "scatter_taps",
     "unfold_rows",
+    "weight_from_tiles",
+    "weight_tiles",
 ]

@@ -1,17 +1,14 @@
 """Convolution without detours, for few channels: there the transforms of Winograd and the copies of im2col would dominate.
 
 In an NHWC image with its border of zeros in place, the kw · C numbers that one row of a window meets lie next to each other.
-So an output pixel is a sum over kh runs, and ``tile`` adds up eight pixels times 16 channels at once. The weight gradient has
-the same form, with pixels and taps in exchanged roles. ``weight`` is (KH, KW, C, O), O a multiple of 16; float32 only.
+So a row of output pixels is a product of matrices whose inner dimension consists of kh such runs. The weight gradient has the
+same form, with pixels and taps in exchanged roles. O is a multiple of 16; float32 only.
 """
 
 from __future__ import annotations
 
+from minidl.backend.cpu.fast.gemm import product
 from minidl.backend.cpu.fast.jit import kernel
-from minidl.backend.cpu.fast.tile import LANES, make_tile
-
-ROWS = 8  # sums that are kept in registers: enough to hide the latency of a multiply-add
-_tile8 = make_tile(ROWS)
 
 
 @kernel
@@ -27,29 +24,27 @@ def _pad(x, image, padding, padded):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def direct_conv(x, weight, bias, first, last, stride, padding, padded, y):  # type: ignore[no-untyped-def]
-    """The images ``first`` to ``last`` of y (N, OH, OW, O). OW is at least 8.
+def direct_conv(x, strips, bias, first, last, kernel_size, stride, padding, padded, y):  # type: ignore[no-untyped-def]
+    """The images ``first`` to ``last`` of y (N, OH, OW, O).
 
     Args:
+        strips: the weight, (O / 16, KH · KW · C, 16).
         bias: (O).
         padded: scratch of one image with its border, of zeros.
     """
-    kh, kw, c, o = weight.shape
-    _, out_height, out_width, _ = y.shape
+    lanes, taps, _ = strips.shape
+    _, out_height, out_width, o = y.shape
+    c = x.shape[3]
     wide = padded.shape[1] * c * 4  # bytes of a padded row
-    a, b, start, out = padded.ctypes.data, weight.ctypes.data, bias.ctypes.data, y.ctypes.data
+    run = kernel_size[1] * c
     for image in range(first, last):
         _pad(x, image, padding, padded)
         for row in range(out_height):
-            place = out + (image * out_height + row) * out_width * o * 4
-            for column in range(0, out_width, ROWS):
-                left = min(column, out_width - ROWS)  # the last tile may overlap the one before it
-                source = a + row * stride[0] * wide + left * stride[1] * c * 4
-                for v in range(0, o, LANES):
-                    _tile8(
-                        source, stride[1] * c * 4, wide, 4, b + v * 4, kw * c * o * 4, o * 4, kh, kw * c,
-                        start + v * 4, 0, place + (left * o + v) * 4, o * 4,
-                    )  # fmt: skip
+            product(
+                padded.ctypes.data + row * stride[0] * wide, stride[1] * c * 4, wide, 4,
+                strips.ctypes.data, taps * 64, run * 64, 64, kernel_size[0], run, out_width, lanes,
+                bias.ctypes.data, 0, y.ctypes.data + (image * out_height + row) * out_width * o * 4, o * 4,
+            )  # fmt: skip
 
 
 @kernel
@@ -61,23 +56,20 @@ def direct_weight_grad(g, x, first, last, stride, padding, padded, one, total): 
         one, total: (KH, run, O), where run is KW · C rounded up to a multiple of 8; what lies beyond KW · C is of no use.
             The sum of each image is taken by itself in ``one``: added one by one to a large total, small ones would lose digits.
     """
-    _, _, _, c = x.shape
+    c = x.shape[3]
     kh, run, o = total.shape
     _, out_height, out_width, _ = g.shape
     wide = padded.shape[1] * c * 4
-    a, b, out = padded.ctypes.data, g.ctypes.data, one.ctypes.data
     result, summed = one.reshape(-1), total.reshape(-1)
     for image in range(first, last):
         _pad(x, image, padding, padded)
         result[:] = 0
-        cotangent = b + image * out_height * out_width * o * 4
-        for v in range(0, o, LANES):
-            for i in range(kh):
-                for k in range(0, run, ROWS):
-                    place = out + ((i * run + k) * o + v) * 4
-                    _tile8(
-                        a + i * wide + k * 4, 4, stride[0] * wide, stride[1] * c * 4,
-                        cotangent + v * 4, out_width * o * 4, o * 4, out_height, out_width, place, o * 4, place, o * 4,
-                    )  # fmt: skip
+        for i in range(kh):
+            place = one.ctypes.data + i * run * o * 4
+            product(
+                padded.ctypes.data + i * wide, 4, stride[0] * wide, stride[1] * c * 4,
+                g.ctypes.data + image * out_height * out_width * o * 4, 64, out_width * o * 4, o * 4, out_height, out_width,
+                run, o // 16, place, o * 4, place, o * 4,
+            )  # fmt: skip
         for k in range(result.size):
             summed[k] += result[k]

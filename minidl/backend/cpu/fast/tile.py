@@ -4,11 +4,11 @@ Numba's own loops keep one line of sums in memory and load and store it with eve
 times 16 channels stay in registers while all products are added to them: the plain twin is
 
     for p in range(rows):
-        for v in range(16):
+        for v in range(16 · vectors):
             total = start[p · start_step + v]
             for s in range(segments):
                 for i in range(run):
-                    total += a[p · row_step + s · a_segment + i · a_step] · b[s · b_segment + i · b_step + v]
+                    total += a[p · row_step + s · a_segment + i · a_step] · b[v // 16 · b_lane + s · b_segment + i · b_step + v % 16]
             out[p · out_step + v] = total
 
 in float32, addresses and steps in bytes. LLVM is given the loop with its vectors spelled out, and splits them into what the
@@ -25,23 +25,23 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 16
-_ARGUMENTS = 13
+_ARGUMENTS = 14
 
 
-def make_tile(rows: int) -> Any:
+def make_tile(rows: int, vectors: int = 1) -> Any:
     """The loop above as a function for Numba's kernels.
 
-    ``tile(a, row_step, a_segment, a_step, b, b_segment, b_step, segments, run, start, start_step, out, out_step)``
+    ``tile(a, row_step, a_segment, a_step, b, b_lane, b_segment, b_step, segments, run, start, start_step, out, out_step)``
     """
 
     @intrinsic
     def tile(
-        typing_context, a, row_step, a_segment, a_step, b, b_segment, b_step, segments, run, start, start_step, out, out_step
+        typing_context, a, row_step, a_segment, a_step, b, b_lane, b_segment, b_step, segments, run, start, start_step, out, out_step
     ):  # type: ignore[no-untyped-def]
         return types.void(*[types.int64] * _ARGUMENTS), _generate
 
     def _generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        (a, row_step, a_segment, a_step, b, b_segment, b_step, segments, run, start, start_step, out, out_step) = arguments
+        (a, row_step, a_segment, a_step, b, b_lane, b_segment, b_step, segments, run, start, start_step, out, out_step) = arguments
         number, vector, address = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES), ir.IntType(64)
         zero, one = address(0), address(1)
         kind = ir.FunctionType(vector, [vector] * 3)
@@ -53,7 +53,12 @@ def make_tile(rows: int) -> Any:
         def times(p: int, step: Any) -> Any:
             return builder.mul(address(p), step)
 
-        sums = [builder.load(at(start, times(p, start_step), vector), align=4) for p in range(rows)]
+        places = [(p, v) for p in range(rows) for v in range(vectors)]
+
+        def lane(base: Any, p: int, step: Any, v: int) -> Any:
+            return at(base, builder.add(times(p, step), address(v * LANES * 4)), vector)
+
+        sums = [builder.load(lane(start, p, start_step, v), align=4) for p, v in places]
         entry = builder.block
         outer, inner, after = (builder.append_basic_block(name) for name in ("segment", "run", "segment.end"))
         done = builder.append_basic_block("done")
@@ -62,24 +67,25 @@ def make_tile(rows: int) -> Any:
 
         builder.position_at_end(outer)
         s, a_line, b_line = (builder.phi(address) for _ in range(3))
-        outer_sums = [builder.phi(vector) for _ in range(rows)]
+        outer_sums = [builder.phi(vector) for _ in places]
         for phi, value in zip((s, a_line, b_line, *outer_sums), (zero, a, b, *sums), strict=True):
             phi.add_incoming(value, entry)
         builder.branch(inner)
 
         builder.position_at_end(inner)
         i, a_here, b_here = (builder.phi(address) for _ in range(3))
-        inner_sums = [builder.phi(vector) for _ in range(rows)]
+        inner_sums = [builder.phi(vector) for _ in places]
         for phi, value in zip((i, a_here, b_here, *inner_sums), (zero, a_line, b_line, *outer_sums), strict=True):
             phi.add_incoming(value, outer)
-        factor = builder.load(at(b_here, zero, vector), align=4)
+        factors = [builder.load(at(b_here, builder.mul(address(v), b_lane), vector), align=4) for v in range(vectors)]
         new_sums = []
         for p in range(rows):
             scalar = builder.load(at(a_here, times(p, row_step), number), align=4)
             first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.IntType(32)(0))
             all_alike = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
             spread = builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), all_alike)
-            new_sums.append(builder.call(fma, [spread, factor, inner_sums[p]]))
+            for v in range(vectors):
+                new_sums.append(builder.call(fma, [spread, factors[v], inner_sums[p * vectors + v]]))
         i_next, a_next, b_next = builder.add(i, one), builder.add(a_here, a_step), builder.add(b_here, b_step)
         for phi, value in zip((i, a_here, b_here, *inner_sums), (i_next, a_next, b_next, *new_sums), strict=True):
             phi.add_incoming(value, inner)
@@ -92,13 +98,14 @@ def make_tile(rows: int) -> Any:
         builder.cbranch(builder.icmp_signed("<", s_next, segments), outer, done)
 
         builder.position_at_end(done)
-        for p in range(rows):
+        results = []
+        for at_first, summed, (p, v) in zip(sums, new_sums, places, strict=True):
             result = builder.phi(vector)
-            result.add_incoming(sums[p], entry)
-            result.add_incoming(new_sums[p], after)
-            sums[p] = result
-        for p in range(rows):
-            builder.store(sums[p], at(out, times(p, out_step), vector), align=4)
+            result.add_incoming(at_first, entry)
+            result.add_incoming(summed, after)
+            results.append((result, p, v))
+        for result, p, v in results:
+            builder.store(result, lane(out, p, out_step, v), align=4)
         return context.get_dummy_value()
 
     return tile

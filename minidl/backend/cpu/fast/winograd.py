@@ -5,8 +5,7 @@ points, F(2, 3) with four. In two dimensions, with d an input tile and w the ker
 
     y = Aᵀ [ (G w Gᵀ) ⊙ (Bᵀ d B) ] A.
 
-Summed over channels, each of the p² products ⊙ of all tiles is a matrix product, (tiles × C) @ (C × O): those are left to
-BLAS. Here are the transforms around them. Both gradients use them too: the input gradient is a convolution with the kernel
+Summed over channels, each of the p² products ⊙ of all tiles is a matrix product, (tiles × C) @ (C × O). Both gradients use them too: the input gradient is a convolution with the kernel
 turned round, and the weight gradient is the transpose of the same trilinear form, Gᵀ [ Σ (Bᵀ d B) ⊙ (A g Aᵀ) ] G.
 
 A tile is too small to compute on with vectors, and so are the channels of one pixel. So a whole row of tiles is done at
@@ -20,6 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.backend.cpu.fast.gemm import product
 from minidl.backend.cpu.fast.jit import kernel
 
 _2, _4, _5, _8 = (np.float32(n) for n in (2, 4, 5, 8))
@@ -202,34 +202,111 @@ def grad_tiles(g, first, last, origin, tile_rows, tile_columns, m, r, scratch, o
 
 
 @kernel
-def gather_taps(weight, turned, first, last, out):  # type: ignore[no-untyped-def]
-    """The kernels (C, O, r, r) by tap: out (r · r, C, O), the rows C of ``first`` to ``last``.
+def multiply_points(v, u, first, last, tiles, zeros, products):  # type: ignore[no-untyped-def]
+    """products[f] = v[f] @ u[f] for the frequencies ``first`` to ``last``.
 
-    ``turned``: by 180 degrees, as the input gradient needs them.
+    Args:
+        v: (p², at least ``tiles``, C). products: (p², at least ``tiles``, O).
+        u: (p², O / 16, C, 16), see ``weight_tiles``.
+        zeros: (O).
     """
-    _, o, r, _ = weight.shape
-    for c in range(first, last):
-        for i in range(r):
-            for j in range(r):
-                target = out[i * r + j, c]
-                if turned:
-                    for k in range(o):
-                        target[k] = weight[c, k, r - 1 - i, r - 1 - j]
-                else:
-                    for k in range(o):
-                        target[k] = weight[c, k, i, j]
+    _, lanes, c, _ = u.shape
+    o = products.shape[2]
+    for f in range(first, last):
+        product(
+            v.ctypes.data + f * v.strides[0], c * 4, 0, 4, u.ctypes.data + f * u.strides[0], c * 64, 0, 64, 1, c, tiles, lanes,
+            zeros.ctypes.data, 0, products.ctypes.data + f * products.strides[0], o * 4,
+        )  # fmt: skip
 
 
 @kernel
-def scatter_taps(taps, first, last, weight):  # type: ignore[no-untyped-def]
-    """The reverse of ``gather_taps``: taps (r · r, C, O) into weight (C, O, r, r)."""
-    _, o, r, _ = weight.shape
-    for c in range(first, last):
-        for i in range(r):
-            for j in range(r):
-                source = taps[i * r + j, c]
-                for k in range(o):
-                    weight[c, k, i, j] = source[k]
+def add_products(v, z, first, last, tiles, sums):  # type: ignore[no-untyped-def]
+    """sums[f] += v[f]ᵀ @ z[f] for the frequencies ``first`` to ``last``; v (p², …, C), z (p², …, O), sums (p², C, O)."""
+    _, c, o = sums.shape
+    for f in range(first, last):
+        place = sums.ctypes.data + f * sums.strides[0]
+        product(
+            v.ctypes.data + f * v.strides[0], 4, 0, c * 4, z.ctypes.data + f * z.strides[0], 64, 0, o * 4, 1, tiles, c, o // 16,
+            place, o * 4, place, o * 4,
+        )  # fmt: skip
+
+
+@kernel
+def convolve_tiles(
+    x, u, bias, first, last, step, tile_rows, tile_columns, m, r, top, left, scratch, v, products, y
+):  # type: ignore[no-untyped-def]
+    """The whole convolution of the units ``first`` to ``last``, ``step`` at a time, so that v and products stay in the cache."""
+    zeros = np.zeros(y.shape[3], y.dtype)
+    for a in range(first, last, step):
+        b = min(a + step, last)
+        input_tiles(x, a, b, a, tile_rows, tile_columns, m, r, top, left, scratch, v)
+        multiply_points(v, u, 0, len(v), (b - a) * tile_columns, zeros, products)
+        output_tiles(products, bias, a, b, a, tile_rows, tile_columns, m, r, scratch, y)
+
+
+@kernel
+def add_weight_tiles(
+    g, x, first, last, step, tile_rows, tile_columns, m, r, top, left, scratch, v, z, sums
+):  # type: ignore[no-untyped-def]
+    """Add Σ (Bᵀ d B) ⊙ (A g Aᵀ) over the units ``first`` to ``last`` to ``sums`` (p², C, O)."""
+    for a in range(first, last, step):
+        b = min(a + step, last)
+        input_tiles(x, a, b, a, tile_rows, tile_columns, m, r, top, left, scratch, v)
+        grad_tiles(g, a, b, a, tile_rows, tile_columns, m, r, scratch, z)
+        add_products(v, z, 0, len(v), (b - a) * tile_columns, sums)
+
+
+@kernel
+def weight_tiles(weight, turned, matrix, first, last, u):  # type: ignore[no-untyped-def]
+    """G w Gᵀ of kernels (C, O, r, r), of any strides, in strips: u (p², O / 16, C, 16).
+
+    The (strip, C) pairs ``first`` to ``last`` are done. A step along O is often a large power of two, of whose lines a cache
+    holds but few: therefore sixteen columns at a time, all C of them in turn.
+
+    Args:
+        turned: by 180 degrees, as the input gradient needs them.
+        matrix: G ⊗ G, (p², r²).
+    """
+    c_size, _, r, _ = weight.shape
+    points, taps_count = matrix.shape
+    chunk = 32  # pairs at a time
+    taps, zeros = np.empty((taps_count, chunk, 16), weight.dtype), np.zeros(chunk * 16, weight.dtype)
+    for start in range(first, last, chunk):
+        stop = min(start + chunk, last)
+        for pair in range(start, stop):
+            o, c = pair // c_size * 16, pair % c_size
+            for i in range(r):
+                for j in range(r):
+                    target = taps[i * r + j, pair - start]
+                    a, b = (r - 1 - i, r - 1 - j) if turned else (i, j)
+                    for k in range(16):
+                        target[k] = weight[c, o + k, a, b]
+        product(
+            matrix.ctypes.data, taps_count * 4, 0, 4, taps.ctypes.data, 64, 0, chunk * 64, 1, taps_count, points, stop - start,
+            zeros.ctypes.data, 0, u.ctypes.data + start * 64, u.strides[0],
+        )  # fmt: skip
+
+
+@kernel
+def weight_from_tiles(sums, matrix, first, last, weight):  # type: ignore[no-untyped-def]
+    """Gᵀ S G: from ``sums`` (p², C, O) into weight (C, O, r, r), of any strides; the (strip, C) pairs ``first`` to ``last``.
+
+    Args:
+        matrix: (G ⊗ G)ᵀ, (r², p²).
+    """
+    c_size, o_size, r, _ = weight.shape
+    taps_count, points = matrix.shape
+    taps, zeros = np.empty((taps_count, 16), weight.dtype), np.zeros(16, weight.dtype)
+    for pair in range(first, last):
+        o, c = pair // c_size * 16, pair % c_size
+        product(
+            matrix.ctypes.data, points * 4, 0, 4, sums.ctypes.data + (c * o_size + o) * 4, 64, 0, sums.strides[0], 1, points,
+            taps_count, 1, zeros.ctypes.data, 0, taps.ctypes.data, 64,
+        )  # fmt: skip
+        for k in range(16):
+            for i in range(r):
+                for j in range(r):
+                    weight[c, o + k, i, j] = taps[i * r + j, k]
 
 
 def kernel_matrix(m: int, r: int) -> np.ndarray:

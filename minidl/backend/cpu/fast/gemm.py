@@ -1,0 +1,115 @@
+"""Matrix products from register tiles: for the shapes that occur here, twice as fast as a BLAS that knows no AVX-512.
+
+``product`` multiplies whatever can be addressed by steps: rows of a matrix, of its transpose, or the runs of a padded image
+that make up a window. What is multiplied from the right is best packed into *strips* of 16 columns, (columns / 16, K, 16),
+so that the innermost loop reads memory in order.
+"""
+
+from __future__ import annotations
+
+from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.tile import LANES, make_tile
+
+ROWS = 8  # with two vectors each, 16 sums in registers: enough to hide the latency of a multiply-add
+_tile82, _tile81, _tile12, _tile11 = make_tile(8, 2), make_tile(8, 1), make_tile(1, 2), make_tile(1, 1)
+
+
+@kernel
+def product(
+    a, a_row, a_segment, a_step, b, b_lane, b_segment, b_step, segments, run, rows, lanes, start, start_row, out, out_row
+):  # type: ignore[no-untyped-def]
+    """out[r, n] = start[r, n] + Σ_{s < segments} Σ_{i < run} a[r, s, i] · b[s, i, n] for r < rows, n < 16 · lanes.
+
+    Addresses and steps are in bytes; ``b_lane`` leads from 16 columns of b to the next. With ``start`` = ``out`` it adds to out.
+    """
+    adds = start == out
+    for lane in range(0, lanes, 2):
+        double = lane + 1 < lanes
+        b_here, start_here, out_here = b + lane * b_lane, start + lane * LANES * 4, out + lane * LANES * 4
+        full = rows - rows % ROWS
+        for r in range(0, rows, ROWS):
+            if r == full:  # what is left: with rows that were done already, if they may be done again, else one by one
+                if adds or rows < ROWS:
+                    break
+                r = rows - ROWS
+            if double:
+                _tile82(
+                    a + r * a_row, a_row, a_segment, a_step, b_here, b_lane, b_segment, b_step, segments, run,
+                    start_here + r * start_row, start_row, out_here + r * out_row, out_row,
+                )  # fmt: skip
+            else:
+                _tile81(
+                    a + r * a_row, a_row, a_segment, a_step, b_here, b_lane, b_segment, b_step, segments, run,
+                    start_here + r * start_row, start_row, out_here + r * out_row, out_row,
+                )  # fmt: skip
+        if adds or rows < ROWS:
+            for r in range(full, rows):
+                if double:
+                    _tile12(
+                        a + r * a_row, a_row, a_segment, a_step, b_here, b_lane, b_segment, b_step, segments, run,
+                        start_here + r * start_row, start_row, out_here + r * out_row, out_row,
+                    )  # fmt: skip
+                else:
+                    _tile11(
+                        a + r * a_row, a_row, a_segment, a_step, b_here, b_lane, b_segment, b_step, segments, run,
+                        start_here + r * start_row, start_row, out_here + r * out_row, out_row,
+                    )  # fmt: skip
+
+
+@kernel
+def pack_rows(b, first, last, strips):  # type: ignore[no-untyped-def]
+    """b (K, N) in strips (⌈N/16⌉, K, 16), padded with zeros; those of ``first`` to ``last``."""
+    k_size, n = b.shape
+    for s in range(first, last):
+        width = min(LANES, n - s * LANES)
+        for k in range(k_size):
+            source, target = b[k, s * LANES :], strips[s, k]
+            if width == LANES:
+                for j in range(LANES):
+                    target[j] = source[j]
+            else:
+                for j in range(LANES):
+                    target[j] = source[j] if j < width else 0
+
+
+@kernel
+def pack_columns(bt, first, last, strips):  # type: ignore[no-untyped-def]
+    """The transpose of bt (N, K) in strips (⌈N/16⌉, K, 16), padded with zeros; those of ``first`` to ``last``."""
+    n, k_size = bt.shape
+    for s in range(first, last):
+        width = min(LANES, n - s * LANES)
+        strip = strips[s]
+        if width < LANES:
+            strip[:, :] = 0
+        for start in range(0, k_size, LANES):  # blocks of 16 by 16: read and written while their lines are in the cache
+            stop = min(start + LANES, k_size)
+            for j in range(width):
+                source = bt[s * LANES + j]
+                for k in range(start, stop):
+                    strip[k, j] = source[k]
+
+
+@kernel
+def matmul_strips(a, strips, start, first, last, out):  # type: ignore[no-untyped-def]
+    """out[first:last] = start + a[first:last] @ b, for b packed in strips; out is (M, columns), columns a multiple of 16.
+
+    Args:
+        a: (M, K) with steps of any size between its rows and columns.
+        start: (columns), added to every row.
+    """
+    lanes, k_size, _ = strips.shape
+    product(
+        a.ctypes.data + first * a.strides[0], a.strides[0], 0, a.strides[1], strips.ctypes.data, k_size * LANES * 4, 0,
+        LANES * 4, 1, k_size, last - first, lanes, start.ctypes.data, 0, out.ctypes.data + first * out.strides[0],
+        out.strides[0],
+    )  # fmt: skip
+
+
+@kernel
+def add_matmul(at, b, first, last, out):  # type: ignore[no-untyped-def]
+    """out += at[first:last]ᵀ @ b[first:last], for at (K, M), b (K, N), N a multiple of 16, and out (M, N), all C-contiguous."""
+    rows, columns = out.shape
+    product(
+        at.ctypes.data + first * rows * 4, 4, 0, rows * 4, b.ctypes.data + first * columns * 4, 64, 0, columns * 4, 1,
+        last - first, rows, columns // 16, out.ctypes.data, columns * 4, out.ctypes.data, columns * 4,
+    )  # fmt: skip
