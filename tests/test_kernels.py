@@ -155,6 +155,13 @@ def normalize_grad(draw: Draw) -> Arguments:
     return (draw.array(x.shape), x, weight, mean, 1 / np.sqrt(variance + 0.1), axes, *shapes), {}
 
 
+def matmul(draw: Draw) -> Arguments:
+    n, k, m = draw.choice([(3, 4, 5), (1, 2, 0), (70, 96, 48), (129, 80, 40), (40, 17, 512)])
+    lead = draw.choice([(), (), (2,)])
+    a, b = draw.array((*lead, n, k)), draw.array((k, m))
+    return (a, b, draw.choice([None, draw.array((m,))])), {}
+
+
 def relu(draw: Draw) -> Arguments:
     return (draw.array(draw.choice([draw.shape(), (2, 64, 9, 5)])),), {}
 
@@ -216,7 +223,7 @@ DRAWS: dict[str, Callable[[Draw], Arguments]] = {
     for f in (
         conv2d, conv2d_input_grad, conv2d_weight_grad, pad_nhwc, unfold_nhwc, fold_nhwc, conv_blocks, max_pool2d,
         max_pool2d_scatter, max_pool2d_gather, sum_pool2d, sum_pool2d_grad, moments, normalize, normalize_grad,
-        relu, relu_grad, scatter_add, erf, sgd_step, adam_step, rmsprop_step, adagrad_step,
+        matmul, relu, relu_grad, scatter_add, erf, sgd_step, adam_step, rmsprop_step, adagrad_step,
     )
 }  # fmt: skip
 

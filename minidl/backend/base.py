@@ -11,6 +11,7 @@ from minidl.backend.reference import (
     ActivationKernels,
     ConvKernels,
     IndexKernels,
+    MatmulKernels,
     NormKernels,
     OptimKernels,
     PoolKernels,
@@ -18,7 +19,9 @@ from minidl.backend.reference import (
 )
 
 
-class Backend(ActivationKernels, ConvKernels, PoolKernels, NormKernels, IndexKernels, SpecialKernels, OptimKernels):
+class Backend(
+    ActivationKernels, ConvKernels, MatmulKernels, PoolKernels, NormKernels, IndexKernels, SpecialKernels, OptimKernels
+):
     """Where arrays live and what computes on them.
 
     A backend knows arrays and nothing of Tensors. Its methods are the kernels; the base class inherits the *reference*

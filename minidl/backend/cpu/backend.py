@@ -7,11 +7,12 @@ import numpy
 from minidl.backend.base import Backend
 from minidl.backend.cpu.activation import CpuActivation
 from minidl.backend.cpu.conv import CpuConv
+from minidl.backend.cpu.matmul import CpuMatmul
 from minidl.backend.cpu.norm import CpuNorm
 from minidl.backend.cpu.pool import CpuPool
 
 
-class CpuBackend(CpuConv, CpuNorm, CpuPool, CpuActivation, Backend):
+class CpuBackend(CpuConv, CpuMatmul, CpuNorm, CpuPool, CpuActivation, Backend):
     """Arrays in main memory."""
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Sharing work among threads: a kernel cuts its batch into parts, and whichever thread is free takes the next.
 
-NumPy's loops, BLAS and Numba's kernels all release Python's global lock, so plain Python threads run side by side. While
-they do, BLAS is held to one thread: two shards that each start threads of their own would only wait for each other.
+NumPy's loops, BLAS and Numba's kernels all release Python's global lock, so plain Python threads run side by side. Where
+they call BLAS, it is held to one thread: two that each start threads of their own would only wait for each other.
 
 Results do not depend on who runs what: the cut depends on the number of threads alone, and sums over parts are added in
 the order of the parts. The number is ``MINIDL_NUM_THREADS``, else the number of cores that this process may use.
@@ -146,24 +146,23 @@ def _after_fork() -> None:
 def share(function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
     """Call ``function`` with every part, in as many threads as there are, and return the results in the order of the parts.
 
-    The calling thread takes part. An error is raised here, after all that was begun has ended; so is Ctrl-C.
+    The calling thread takes part. An error is raised here, after all that was begun has ended; so is Ctrl-C. If the function
+    multiplies matrices with NumPy, call it ``with single_blas``.
     """
     if len(parts) == 1 or _count == 1 or _role.in_shard:
-        with single_blas:
-            return [function(part) for part in parts]
+        return [function(part) for part in parts]
     helpers = min(_count, len(parts)) - 1
     if _workers < helpers:
         _need_workers(helpers)
     job = _Job(function, parts)
-    with single_blas:
-        for _ in range(helpers):
-            _jobs.put(job)
-        _role.in_shard = True
-        try:
-            job.work(helper=0)
-        finally:
-            _role.in_shard = False
-            job.wait()  # also after Ctrl-C: the others still write to arrays that are in use here
+    for _ in range(helpers):
+        _jobs.put(job)
+    _role.in_shard = True
+    try:
+        job.work(helper=0)
+    finally:
+        _role.in_shard = False
+        job.wait()  # also after Ctrl-C: the others still write to arrays that are in use here
     if job.errors:
         raise job.errors[min(job.errors)]
     return job.results

@@ -3,9 +3,10 @@
 from minidl.backend.reference.activation import ActivationKernels
 from minidl.backend.reference.conv import ConvKernels
 from minidl.backend.reference.indexing import IndexKernels
+from minidl.backend.reference.matmul import MatmulKernels
 from minidl.backend.reference.norm import NormKernels
 from minidl.backend.reference.optim import OptimKernels
 from minidl.backend.reference.pool import PoolKernels
 from minidl.backend.reference.special import SpecialKernels
 
-__all__ = ["ActivationKernels", "ConvKernels", "IndexKernels", "NormKernels", "OptimKernels", "PoolKernels", "SpecialKernels"]
+__all__ = ["ActivationKernels", "ConvKernels", "IndexKernels", "MatmulKernels", "NormKernels", "OptimKernels", "PoolKernels", "SpecialKernels"]

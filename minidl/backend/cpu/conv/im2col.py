@@ -1,4 +1,7 @@
-"""Convolution by windows laid out as a matrix, in blocks that stay in a core's cache; BLAS multiplies."""
+"""Convolution by windows laid out as a matrix, in blocks that stay in a core's cache.
+
+In float32, with channels that fill whole vectors, the compiled register tiles multiply; else BLAS does.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,22 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.conv.shape import Convolution
-from minidl.backend.cpu.threads import Span, share, spans
+from minidl.backend.cpu.matmul import strips_of
+from minidl.backend.cpu.threads import Span, share, single_blas, spans
 from minidl.backend.cpu.workspace import workspace
 
-WINDOW_BYTES = 1 << 20  # of windows at a time and thread
+WINDOW_BYTES = 1 << 19  # of windows at a time and thread
 
 
 def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """y (N, OH, OW, O) from x (N, H, W, C)."""
-    matrix = _matrix(weight)
     y = np.empty((conv.n, *conv.out, conv.o), x.dtype)
+    multiply = _multiplier(fast, _matrix(weight), bias)
     lines = y.reshape(-1, conv.out[1], conv.o)
 
     def part(rows: Span) -> None:
         for a, b in _blocks(conv, rows, conv.out[1]):
-            target = lines[a:b].reshape(-1, conv.o)
-            np.matmul(_windows(fast, conv, x, a, b), matrix, out=target)
-            target += bias
+            multiply(_windows(fast, conv, x, a, b), lines[a:b].reshape(-1, conv.o))
 
     share(part, spans(len(lines)))
     return y
@@ -31,17 +33,18 @@ def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bia
 
 def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """The gradient for x (N, H, W, C)."""
-    matrix = _matrix(weight).T
     x = np.empty((conv.n, *conv.size, conv.c), g.dtype)
+    matrix = _matrix(weight).T
+    multiply = _multiplier(fast, matrix, np.zeros(matrix.shape[1], g.dtype))
 
     def part(images: Span) -> None:
         for a, b in _blocks(conv, images, conv.out[0] * conv.out[1]):
             rows = g[a:b].reshape(-1, conv.o)
             if _plain(conv):
-                np.matmul(rows, matrix, out=x[a:b].reshape(-1, conv.c))
+                multiply(rows, x[a:b].reshape(-1, conv.c))
                 continue
             windows = workspace("windows", (b - a, *conv.out, *conv.kernel, conv.c), g.dtype)
-            np.matmul(rows, matrix, out=windows.reshape(len(rows), -1))
+            multiply(rows, windows.reshape(len(rows), -1))
             fast.fold_images(windows, conv.stride, conv.corner, conv.dilation, x[a:b])
 
     share(part, spans(conv.n))
@@ -52,15 +55,36 @@ def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> n
     """The gradient for the weight (O, C, KH, KW)."""
     (kh, kw), c, o = conv.kernel, conv.c, conv.o
     lines = g.reshape(-1, conv.out[1], o)
+    by_tiles = conv.dtype == "float32" and o % 16 == 0
 
     def part(rows: Span) -> np.ndarray:
         total = np.zeros((kh * kw * c, o), g.dtype)
         for a, b in _blocks(conv, rows, conv.out[1]):
-            total += _windows(fast, conv, x, a, b).T @ lines[a:b].reshape(-1, o)
+            windows, cotangents = _windows(fast, conv, x, a, b), lines[a:b].reshape(-1, o)
+            if by_tiles:
+                fast.add_matmul(windows, cotangents, 0, len(windows), total)
+            else:
+                with single_blas:
+                    total += windows.T @ cotangents
         return total
 
-    total = sum(share(part, spans(len(lines)))).reshape(kh, kw, c, o)
+    large = kh * kw * c * o > 1 << 16  # then every further sum costs more than idle time
+    total = sum(share(part, spans(len(lines), pieces=1 if large else 4))).reshape(kh, kw, c, o)
     return np.ascontiguousarray(total.transpose(3, 2, 0, 1))
+
+
+def _multiplier(fast: Any, matrix: np.ndarray, start: np.ndarray) -> Any:
+    """A function that writes ``rows @ matrix + start`` into an array."""
+    if matrix.dtype == "float32" and matrix.shape[1] % 16 == 0:
+        strips = strips_of(fast, matrix if matrix.flags.f_contiguous else np.ascontiguousarray(matrix))
+        return lambda rows, out: fast.matmul_strips(rows, strips, start, 0, len(rows), out)
+
+    def by_blas(rows: np.ndarray, out: np.ndarray) -> None:
+        with single_blas:
+            np.matmul(rows, matrix, out=out)
+        out += start
+
+    return by_blas
 
 
 def _matrix(weight: np.ndarray) -> np.ndarray:
@@ -85,6 +109,8 @@ def _windows(fast: Any, conv: Convolution, x: np.ndarray, a: int, b: int) -> np.
 
 def _blocks(conv: Convolution, span: Span, windows_per_item: int) -> list[Span]:
     """Cut a span into runs whose windows need ``WINDOW_BYTES`` at most (or into single items)."""
+    if _plain(conv):
+        return [span]
     size = windows_per_item * conv.kernel[0] * conv.kernel[1] * conv.c * conv.dtype.itemsize
     step = max(1, WINDOW_BYTES // size)
     return [(a, min(a + step, span[1])) for a in range(*span, step)]

@@ -1,0 +1,82 @@
+"""Matrix products on the CPU: by compiled register tiles where they are faster, else by BLAS; rows shared among threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.backend.cpu.compiled import fast_kernels
+from minidl.backend.cpu.explain import note
+from minidl.backend.cpu.threads import Span, share, single_blas, spans
+from minidl.backend.cpu.workspace import workspace
+from minidl.backend.reference.matmul import MatmulKernels
+
+SMALL = 1 << 18  # multiplications: OpenBLAS takes one thread for fewer, and nothing is to be gained
+LEAST_ROWS = 16  # of the left factor for each thread: fewer do not pay for packing the right one
+
+
+class CpuMatmul(MatmulKernels):
+    """Products of two float matrices; whatever has more or fewer dimensions goes to NumPy."""
+
+    def matmul(self, a: Any, b: Any, bias: Any = None) -> Any:
+        if a.ndim != 2 or b.ndim != 2 or len(a) * b.size < SMALL or a.dtype.char not in "fd" or a.dtype != b.dtype:
+            return super().matmul(a, b, bias)
+        fast = fast_kernels()
+        shapes = f"{a.shape[0]}×{a.shape[1]} by {b.shape[0]}×{b.shape[1]}"
+        if fast is None or a.dtype.char != "f" or not _packable(a, b):
+            note("matmul", shapes, "BLAS", "no compiled kernels" if fast is None else "dtype, layout or shape")
+            return _by_blas(a, b, bias)
+        note("matmul", shapes, "register tiles", "float32")
+        return _by_tiles(fast, a, b, bias)
+
+
+def _packable(a: np.ndarray, b: np.ndarray) -> bool:
+    return b.shape[1] % 16 == 0 and len(a) >= 2 * LEAST_ROWS and (b.flags.c_contiguous or b.flags.f_contiguous)
+
+
+def strips_of(fast: Any, b: np.ndarray) -> np.ndarray:
+    """b (K, N) packed for ``fast.matmul_strips``: (N / 16, K, 16), in a workspace."""
+    strips = workspace("strips", (b.shape[1] // 16, b.shape[0], 16), b.dtype)
+    parts = spans(len(strips), max(1, (1 << 15) // max(1, b.shape[0] * 16)))
+    if b.flags.c_contiguous:
+        share(lambda part: fast.pack_rows(b, *part, strips), parts)
+    else:
+        share(lambda part: fast.pack_columns(b.T, *part, strips), parts)
+    return strips
+
+
+def _by_tiles(fast: Any, a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:
+    out = np.empty((len(a), b.shape[1]), a.dtype)
+    start = np.zeros(b.shape[1], a.dtype) if bias is None else np.ascontiguousarray(bias)
+    strips = strips_of(fast, b)
+    # Thin and wide, or tall: cut whichever way leaves more to each.
+    if len(a) >= out.shape[1]:
+        share(lambda rows: fast.matmul_strips(a, strips, start, *rows, out), _eights(len(a)))
+    else:
+
+        def columns(lanes: Span) -> None:
+            n, m = lanes[0] * 16, lanes[1] * 16
+            fast.matmul_strips(a, strips[slice(*lanes)], start[n:m], 0, len(a), out[:, n:m])
+
+        share(columns, spans(len(strips)))
+    return out
+
+
+def _eights(rows: int) -> list[Span]:
+    """Spans of rows that start at multiples of eight, the height of a register tile."""
+    return [(a * 8, min(b * 8, rows)) for a, b in spans(-(-rows // 8), 2)]
+
+
+def _by_blas(a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:
+    out = np.empty((len(a), b.shape[1]), a.dtype)
+
+    def part(rows: Span) -> None:
+        here = slice(*rows)
+        np.matmul(a[here], b, out=out[here])
+        if bias is not None:
+            out[here] += bias
+
+    with single_blas:
+        share(part, spans(len(a), LEAST_ROWS, pieces=1))
+    return out

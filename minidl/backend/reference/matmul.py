@@ -1,0 +1,18 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class MatmulKernels:
+    """Reference kernel for products of matrices."""
+
+    xp: Any
+
+    def matmul(self, a: Any, b: Any, bias: Any = None) -> Any:
+        """a @ b over any leading dimensions, plus ``bias``, which broadcasts to the result, or None."""
+        y = self.xp.matmul(a, b)
+        if bias is not None:
+            y += bias
+        return y
