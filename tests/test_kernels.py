@@ -162,6 +162,48 @@ def matmul(draw: Draw) -> Arguments:
     return (a, b, draw.choice([None, draw.array((m,))])), {}
 
 
+def add(draw: Draw) -> Arguments:
+    a = draw.array(draw.choice([draw.shape(), (2, 64, 32, 34)]))
+    return (a, draw.choice([2.0, draw.array(a.shape)])), {}
+
+
+def add_into(draw: Draw) -> Arguments:
+    a = draw.array(draw.choice([draw.shape(1), (2, 64, 32, 34)]))
+    return (a, draw.array(draw.choice([a.shape, a.shape[1:]]))), {}
+
+
+def hardtanh(draw: Draw) -> Arguments:
+    return (draw.array(draw.shape()), -0.5, draw.choice([-0.5, 0.7])), {}
+
+
+def hardtanh_grad(draw: Draw) -> Arguments:
+    g = draw.array(draw.choice([draw.shape(), (2, 64, 32, 34)]))
+    return (g, draw.array(g.shape).clip(-0.5, 0.7), -0.5, 0.7), {}
+
+
+def cross_entropy(draw: Draw) -> Arguments:
+    n, classes = draw.choice([(0, 3), (1, 1), (5, 4), (300, 70)])
+    return (draw.array((n, classes)), draw.indices((n,), classes), draw.choice([-100, 0])), {}
+
+
+def cross_entropy_grad(draw: Draw) -> Arguments:
+    (x, labels, ignore), _ = cross_entropy(draw)
+    p = reference.cross_entropy(x, labels, ignore)[1]
+    return (p, labels, ignore, draw.choice([0.3, draw.array((len(x),))])), {}
+
+
+def sgd_steps(draw: Draw) -> Arguments:
+    (*first,), options = sgd_step(draw)
+    large = [None if a is None else draw.array((3, 50_000)) for a in first]
+    return tuple([a, b] for a, b in zip(first, large, strict=True)), options
+
+
+def adam_steps(draw: Draw) -> Arguments:
+    (*first,), options = adam_step(draw)
+    large = [a if a is None or isinstance(a, float) else abs(draw.array((3, 50_000))) for a in first]
+    return tuple([a, b] for a, b in zip(first, large, strict=True)), options
+
+
 def relu(draw: Draw) -> Arguments:
     return (draw.array(draw.choice([draw.shape(), (2, 64, 9, 5)])),), {}
 
@@ -223,7 +265,8 @@ DRAWS: dict[str, Callable[[Draw], Arguments]] = {
     for f in (
         conv2d, conv2d_input_grad, conv2d_weight_grad, pad_nhwc, unfold_nhwc, fold_nhwc, conv_blocks, max_pool2d,
         max_pool2d_scatter, max_pool2d_gather, sum_pool2d, sum_pool2d_grad, moments, normalize, normalize_grad,
-        matmul, relu, relu_grad, scatter_add, erf, sgd_step, adam_step, rmsprop_step, adagrad_step,
+        add, add_into, matmul, relu, relu_grad, hardtanh, hardtanh_grad, cross_entropy, cross_entropy_grad,
+        scatter_add, erf, sgd_step, sgd_steps, adam_step, adam_steps, rmsprop_step, adagrad_step,
     )
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from minidl.autograd.anomaly import state as anomaly
 from minidl.autograd.hooks import run_hook
 from minidl.autograd.mode import set_grad_enabled
 from minidl.autograd.node import Edge, Node, edge_of
+from minidl.backend import backend_of
 from minidl.tensor import Tensor
 
 
@@ -157,10 +158,10 @@ def _add(held: tuple[Any, bool], g: Any, owned: bool) -> tuple[Any, bool]:
     """Add a cotangent to those that came before it, in place where the walk owns one of them."""
     total, ours = held
     if ours and total.shape:
-        total += g
+        backend_of(total).add_into(total, g)
         return total, True
     if owned and g.shape:
-        g += total
+        backend_of(g).add_into(g, total)
         return g, True
     return total + g, not isinstance(total, Tensor)
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.reference import (
-    ActivationKernels,
     ConvKernels,
+    ElementwiseKernels,
     IndexKernels,
+    LossKernels,
     MatmulKernels,
     NormKernels,
     OptimKernels,
@@ -20,7 +21,15 @@ from minidl.backend.reference import (
 
 
 class Backend(
-    ActivationKernels, ConvKernels, MatmulKernels, PoolKernels, NormKernels, IndexKernels, SpecialKernels, OptimKernels
+    ConvKernels,
+    ElementwiseKernels,
+    IndexKernels,
+    LossKernels,
+    MatmulKernels,
+    NormKernels,
+    OptimKernels,
+    PoolKernels,
+    SpecialKernels,
 ):
     """Where arrays live and what computes on them.
 

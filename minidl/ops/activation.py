@@ -46,6 +46,41 @@ class ReLUGrad(Op):
         return (g,), lambda g: ReLUGrad(backend_of_any(g).from_numpy(y))(g)
 
 
+class Hardtanh(Elementwise):
+    """x limited to [low, high]; outside, and on the limits, the slope is 0."""
+
+    def __init__(self, low, high):
+        self.low, self.high = low, high
+
+    def forward(self, xp, x):
+        return xp.hardtanh(x, self.low, self.high)
+
+    def vjp(self, g, y):
+        return HardtanhGrad(raw(y), self.low, self.high)(g)
+
+    def samples(draw):
+        low, high = draw.choice([(-1.0, 1.0), (0.0, 1.5)])
+        return (draw.array(draw.shape(), reals(-2, 2, kinks=[low, high])),), lambda x: hardtanh(x, low, high)
+
+
+class HardtanhGrad(Op):
+    """g where ``Hardtanh``'s output (an array) is strictly between the limits, else 0."""
+
+    def __init__(self, output, low, high):
+        self.output, self.low, self.high = output, low, high
+
+    def forward(self, xp, g):
+        return xp.hardtanh_grad(g, self.output, self.low, self.high)
+
+    def vjp(self, ct):
+        return HardtanhGrad(self.output, self.low, self.high)(ct)
+
+    def samples(draw):
+        g = draw.array(draw.shape())
+        y = draw.array(g.shape, reals(-2, 2)).clip(-1, 1)
+        return (g,), lambda g: HardtanhGrad(backend_of_any(g).from_numpy(y), -1.0, 1.0)(g)
+
+
 class LeakyReLU(Elementwise):
     """x where x > 0, else slope · x."""
 
@@ -211,8 +246,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
         raise ValueError(f"min_val cannot be greater than max_val, got {min_val} and {max_val}")
     if input.dtype.kind in "iu":
         return clamp(input, int(min_val), int(max_val))
-    inside = (raw(input) > min_val) & (raw(input) < max_val)
-    return where(inside, input, clamp(input, min_val, max_val).detach())
+    return Hardtanh(min_val, max_val)(input)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:

@@ -40,7 +40,7 @@ class Add(Elementwise):
     samples = reals(-3, 3), reals(-3, 3)
 
     def forward(self, xp, a, b):
-        return a + b
+        return xp.add(a, b)
 
     def vjp_a(self, g):
         return g

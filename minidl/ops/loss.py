@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from minidl.ops.activation import log_softmax
-from minidl.ops.base import Elementwise, at_place, backend_of_any, raw, same_device
+from minidl.backend import backend_of
+from minidl.ops.activation import log_softmax, softmax
+from minidl.ops.base import Elementwise, Op, at_place, backend_of_any, raw, same_device
 from minidl.ops.gathering import gather
 from minidl.ops.reduction import mean, sum
 from minidl.ops.samples import reals
@@ -53,10 +55,53 @@ def _labels(name: str, input: Any, target: Any, ignore_index: int) -> tuple[Any,
     kept = backend_of_any(input).where(counts, labels, 0)
     if kept.size and not (int(kept.min()) >= 0 and int(kept.max()) < classes):
         bad = int(kept.min()) if int(kept.min()) < 0 else int(kept.max())
-        raise IndexError(
-            f"Target {bad} is out of bounds: {name} got {classes} classes, so labels must be 0 to {classes - 1}{at_place()}"
-        )
+        raise IndexError(out_of_bounds(name, bad, classes))
     return kept, counts
+
+
+class CrossEntropy(Op):
+    """The mean (or sum) over a batch of −log softmax(x)[label], for x (N, C); labels are an array (N) of integers.
+
+    Several operations in one, because every classifier takes this step.
+    """
+
+    quiet = True
+    frees = ("p",)
+
+    def __init__(self, labels, ignore_index, mean):
+        self.labels, self.ignore_index, self.mean = labels, ignore_index, mean
+
+    def forward(self, xp, x):
+        try:
+            losses, self.p = xp.cross_entropy(x, self.labels, self.ignore_index)
+        except IndexError as error:
+            raise IndexError(out_of_bounds("cross_entropy", error, x.shape[1])) from None
+        self.scale = 1.0
+        if self.mean:
+            count = int((self.labels != self.ignore_index).sum())
+            self.scale = 1 / count if count else math.nan
+        return losses.sum() * losses.dtype.type(self.scale)
+
+    def vjp(self, g, x):
+        if not isinstance(g, Tensor):
+            return backend_of(self.p).cross_entropy_grad(self.p, self.labels, self.ignore_index, g * self.scale)
+        # The plain twin of the kernel, in minidl's operators, so that it can be differentiated again.
+        xp = x.backend
+        counts = (self.labels != self.ignore_index)[:, None]
+        onehot = (self.labels[:, None] == xp.arange(x.shape[1])).astype(x.dtype)
+        return (softmax(x, 1) - onehot) * (counts * self.scale).astype(x.dtype) * g
+
+    def samples(draw):
+        n, classes = draw.integer(0, 4), draw.integer(1, 4)
+        labels = draw.indices((n,), classes)
+        mean = draw.flag() and n > 0
+        ignore = 0 if draw.flag() and n and labels.any() else -100
+        x = draw.array((n, classes))
+        return (x,), lambda x: CrossEntropy(backend_of_any(x).from_numpy(labels), ignore, mean)(x)
+
+
+def out_of_bounds(name: str, label: object, classes: int) -> str:
+    return f"Target {label} is out of bounds: {name} got {classes} classes, so labels must be 0 to {classes - 1}{at_place()}"
 
 
 def nll_loss(
@@ -132,6 +177,8 @@ def cross_entropy(
         loss = cross_entropy(reshape(input, (1, -1)), batch, weight, ignore_index, reduction, label_smoothing)
         return reshape(loss, ()) if reduction == "none" else loss
     classes = input.shape[1]
+    if weight is None and not label_smoothing and reduction in ("mean", "sum") and _is_plain(input, target):
+        return CrossEntropy(raw(target), ignore_index, reduction == "mean")(input)
     logs = log_softmax(input, 1)
     if raw(target).dtype.kind == "f":
         if ignore_index >= 0:
@@ -168,6 +215,20 @@ def cross_entropy(
             factor = raw(weight)[labels] * factor
         return sum(losses) / Tensor.wrap(backend_of_any(input).asarray(factor.sum()))
     return reduce(losses, reduction)
+
+
+def _is_plain(input: Any, target: Any) -> bool:
+    """Whether this is the case of nearly every classifier: (N, C) floats and (N) integer labels in the same place."""
+    x, labels = raw(input), raw(target)
+    return (
+        x.ndim == 2
+        and labels.ndim == 1
+        and type(x) is type(labels)
+        and x.dtype.kind == "f"
+        and labels.dtype.kind in "iu"
+        and len(x) == len(labels)
+        and x.shape[1] > 0
+    )
 
 
 def _same_shape(name: str, input: Any, target: Any) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.backend import backend_of
-from minidl.optim.optimizer import Optimizer, Params, require
+from minidl.optim.optimizer import Optimizer, Params, by_backend, require
 from minidl.tensor import Tensor
 
 
@@ -73,23 +72,25 @@ class Adam(Optimizer):
             require(0 <= beta < 1, f"beta parameter at index {i}", beta)
         require(options["weight_decay"] >= 0, "weight_decay value", options["weight_decay"])
 
-    def _update(self, param: Tensor, grad: Any, group: dict[str, Any]) -> None:
+    def _update_all(self, params: list[Tensor], grads: list[Any], group: dict[str, Any]) -> None:
         beta1, beta2 = group["betas"]
-        backend_of(param.array).adam_step(
-            param.array,
-            grad,
-            step=self._count_step(param),
-            exp_avg=self._buffer(param, "exp_avg"),
-            exp_avg_sq=self._buffer(param, "exp_avg_sq"),
-            max_exp_avg_sq=self._buffer(param, "max_exp_avg_sq") if group["amsgrad"] else None,
-            lr=float(group["lr"]),
-            beta1=beta1,
-            beta2=beta2,
-            eps=group["eps"],
-            weight_decay=group["weight_decay"],
-            decoupled_weight_decay=group["decoupled_weight_decay"],
-            maximize=group["maximize"],
-        )
+        for backend, chosen in by_backend(params):
+            some = [params[i] for i in chosen]
+            backend.adam_steps(
+                [p.array for p in some],
+                [grads[i] for i in chosen],
+                [self._buffer(p, "exp_avg") for p in some],
+                [self._buffer(p, "exp_avg_sq") for p in some],
+                [self._buffer(p, "max_exp_avg_sq") if group["amsgrad"] else None for p in some],
+                [self._count_step(p) for p in some],
+                lr=float(group["lr"]),
+                beta1=beta1,
+                beta2=beta2,
+                eps=group["eps"],
+                weight_decay=group["weight_decay"],
+                decoupled_weight_decay=group["decoupled_weight_decay"],
+                maximize=group["maximize"],
+            )
 
 
 class AdamW(Adam):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import minidl
-from minidl.backend import backend_of
+from minidl.backend import Backend, backend_of
 from minidl.tensor import Tensor
 
 Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
@@ -62,6 +62,11 @@ class Optimizer:
     def _check_options(self, options: dict[str, Any]) -> None:
         """Raise ValueError if an option is out of range."""
 
+    def _update_all(self, params: list[Tensor], grads: list[Any], group: dict[str, Any]) -> None:
+        """Write one step into the parameters of a group. To override where a kernel does all of them at once."""
+        for param, grad in zip(params, grads, strict=True):
+            self._update(param, grad, group)
+
     def _update(self, param: Tensor, grad: Any, group: dict[str, Any]) -> None:
         """Write one step into ``param.array`` and ``state[param]``; ``grad`` is a raw array, to be read only."""
         raise NotImplementedError(f"{type(self).__name__} defines no _update")
@@ -96,10 +101,10 @@ class Optimizer:
             with minidl.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._update(p, p.grad.array, group)
-                    p.bump_version(type(self).__name__)
+            params = [p for p in group["params"] if p.grad is not None]
+            self._update_all(params, [p.grad.array for p in params], group)
+            for p in params:
+                p.bump_version(type(self).__name__)
         self._has_stepped = True
         return loss
 
@@ -241,3 +246,11 @@ def require(holds: bool, name: str, value: Any) -> None:
     """Raise ValueError("Invalid <name>: <value>") unless ``holds``."""
     if not holds:
         raise ValueError(f"Invalid {name}: {value}")
+
+
+def by_backend(params: list[Tensor]) -> list[tuple[Backend, list[int]]]:
+    """The backends that hold these parameters, each with the places of its own in the list."""
+    places: dict[Backend, list[int]] = {}
+    for i, p in enumerate(params):
+        places.setdefault(backend_of(p.array), []).append(i)
+    return list(places.items())

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.backend import backend_of
-from minidl.optim.optimizer import Optimizer, Params, require
+from minidl.optim.optimizer import Optimizer, Params, by_backend, require
 from minidl.tensor import Tensor
 
 
@@ -78,20 +77,29 @@ class SGD(Optimizer):
         if options["nesterov"] and (options["momentum"] <= 0 or options["dampening"] != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
 
-    def _update(self, param: Tensor, grad: Any, group: dict[str, Any]) -> None:
-        buf, dampening = None, group["dampening"]
-        if group["momentum"] != 0:
-            if self.state[param].get("momentum_buffer") is None:
-                dampening = 0  # momentum · 0 + g: the first buffer is the gradient
-            buf = self._buffer(param, "momentum_buffer")
-        backend_of(param.array).sgd_step(
-            param.array,
-            grad,
-            buf,
-            lr=float(group["lr"]),
-            momentum=group["momentum"],
-            dampening=dampening,
-            weight_decay=group["weight_decay"],
-            nesterov=group["nesterov"],
-            maximize=group["maximize"],
-        )
+    def _update_all(self, params: list[Tensor], grads: list[Any], group: dict[str, Any]) -> None:
+        if group["momentum"] == 0:
+            self._steps(params, grads, [None] * len(params), group, group["dampening"])
+            return
+        # momentum · 0 + g: the first buffer is the gradient, and is not dampened
+        begun = [self.state[p].get("momentum_buffer") is not None for p in params]
+        for kind, dampening in ((True, group["dampening"]), (False, 0)):
+            chosen = [i for i, b in enumerate(begun) if b is kind]
+            if chosen:
+                some = [params[i] for i in chosen]
+                bufs = [self._buffer(p, "momentum_buffer") for p in some]
+                self._steps(some, [grads[i] for i in chosen], bufs, group, dampening)
+
+    def _steps(self, params: list[Tensor], grads: list[Any], bufs: list[Any], group: dict[str, Any], damp: float) -> None:
+        for backend, chosen in by_backend(params):
+            backend.sgd_steps(
+                [params[i].array for i in chosen],
+                [grads[i] for i in chosen],
+                [bufs[i] for i in chosen],
+                lr=float(group["lr"]),
+                momentum=group["momentum"],
+                dampening=damp,
+                weight_decay=group["weight_decay"],
+                nesterov=group["nesterov"],
+                maximize=group["maximize"],
+            )

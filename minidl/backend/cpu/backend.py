@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy
 
 from minidl.backend.base import Backend
-from minidl.backend.cpu.activation import CpuActivation
 from minidl.backend.cpu.conv import CpuConv
+from minidl.backend.cpu.elementwise import CpuElementwise
+from minidl.backend.cpu.loss import CpuLoss
 from minidl.backend.cpu.matmul import CpuMatmul
 from minidl.backend.cpu.norm import CpuNorm
+from minidl.backend.cpu.optim import CpuOptim
 from minidl.backend.cpu.pool import CpuPool
 
 
-class CpuBackend(CpuConv, CpuMatmul, CpuNorm, CpuPool, CpuActivation, Backend):
+class CpuBackend(CpuConv, CpuElementwise, CpuLoss, CpuMatmul, CpuNorm, CpuOptim, CpuPool, Backend):
     """Arrays in main memory."""
 
     def __init__(self) -> None:

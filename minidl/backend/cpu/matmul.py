@@ -8,11 +8,12 @@ import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.explain import note
+from minidl.backend.cpu.layout import LEAST
 from minidl.backend.cpu.threads import Span, share, single_blas, spans
 from minidl.backend.cpu.workspace import workspace
 from minidl.backend.reference.matmul import MatmulKernels
 
-SMALL = 1 << 18  # multiplications: OpenBLAS takes one thread for fewer, and nothing is to be gained
+SMALL = 1 << 18  # multiplications: OpenBLAS takes one thread for fewer, and a second one is not worth waking
 LEAST_ROWS = 16  # of the left factor for each thread: fewer do not pay for packing the right one
 
 
@@ -32,13 +33,16 @@ class CpuMatmul(MatmulKernels):
 
 
 def _packable(a: np.ndarray, b: np.ndarray) -> bool:
-    return b.shape[1] % 16 == 0 and len(a) >= 2 * LEAST_ROWS and (b.flags.c_contiguous or b.flags.f_contiguous)
+    """Whether there are rows enough to pay for packing b, and columns enough to fill vectors of 16."""
+    columns = b.shape[1]
+    full = columns % 16 == 0 or columns >= 48
+    return full and len(a) >= 2 * LEAST_ROWS and (b.flags.c_contiguous or b.flags.f_contiguous)
 
 
 def strips_of(fast: Any, b: np.ndarray) -> np.ndarray:
-    """b (K, N) packed for ``fast.matmul_strips``: (N / 16, K, 16), in a workspace."""
-    strips = workspace("strips", (b.shape[1] // 16, b.shape[0], 16), b.dtype)
-    parts = spans(len(strips), max(1, (1 << 15) // max(1, b.shape[0] * 16)))
+    """b (K, N), C- or F-contiguous, packed for ``fast.matmul_strips``: (⌈N / 16⌉, K, 16), in a workspace."""
+    strips = workspace("strips", (-(-b.shape[1] // 16), b.shape[0], 16), b.dtype)
+    parts = spans(len(strips), max(1, LEAST // max(1, b.shape[0] * 16)))
     if b.flags.c_contiguous:
         share(lambda part: fast.pack_rows(b, *part, strips), parts)
     else:
@@ -47,25 +51,30 @@ def strips_of(fast: Any, b: np.ndarray) -> np.ndarray:
 
 
 def _by_tiles(fast: Any, a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:
-    out = np.empty((len(a), b.shape[1]), a.dtype)
-    start = np.zeros(b.shape[1], a.dtype) if bias is None else np.ascontiguousarray(bias)
+    rows, columns = len(a), b.shape[1]
     strips = strips_of(fast, b)
-    # Thin and wide, or tall: cut whichever way leaves more to each.
-    if len(a) >= out.shape[1]:
-        share(lambda rows: fast.matmul_strips(a, strips, start, *rows, out), _eights(len(a)))
+    width = len(strips) * 16
+    start = np.zeros(width, a.dtype)
+    if bias is not None:
+        start[:columns] = bias
+    # Where the last strip is not full, its empty columns are computed too, and then left behind.
+    whole = np.empty((rows, columns), a.dtype) if width == columns else workspace("whole", (rows, width), a.dtype)
+    least = max(1, SMALL // (a.shape[1] * width))
+    if rows >= width:  # cut whichever way leaves more to each
+        share(lambda part: fast.matmul_strips(a, strips, start, *part, whole), _eights(rows, least))
     else:
 
-        def columns(lanes: Span) -> None:
-            n, m = lanes[0] * 16, lanes[1] * 16
-            fast.matmul_strips(a, strips[slice(*lanes)], start[n:m], 0, len(a), out[:, n:m])
+        def strip(part: Span) -> None:
+            n, m = part[0] * 16, part[1] * 16
+            fast.matmul_strips(a, strips[slice(*part)], start[n:m], 0, rows, whole[:, n:m])
 
-        share(columns, spans(len(strips)))
-    return out
+        share(strip, spans(len(strips), max(1, SMALL // (a.shape[1] * rows * 16))))
+    return whole if width == columns else whole[:, :columns].copy()
 
 
-def _eights(rows: int) -> list[Span]:
+def _eights(rows: int, least: int) -> list[Span]:
     """Spans of rows that start at multiples of eight, the height of a register tile."""
-    return [(a * 8, min(b * 8, rows)) for a, b in spans(-(-rows // 8), 2)]
+    return [(a * 8, min(b * 8, rows)) for a, b in spans(-(-rows // 8), max(1, least // 8))]
 
 
 def _by_blas(a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:

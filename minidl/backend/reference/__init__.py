@@ -1,12 +1,23 @@
 """The reference kernels: the textbook form of each, in plain array code that runs on any backend's arrays."""
 
-from minidl.backend.reference.activation import ActivationKernels
 from minidl.backend.reference.conv import ConvKernels
+from minidl.backend.reference.elementwise import ElementwiseKernels
 from minidl.backend.reference.indexing import IndexKernels
+from minidl.backend.reference.loss import LossKernels
 from minidl.backend.reference.matmul import MatmulKernels
 from minidl.backend.reference.norm import NormKernels
 from minidl.backend.reference.optim import OptimKernels
 from minidl.backend.reference.pool import PoolKernels
 from minidl.backend.reference.special import SpecialKernels
 
-__all__ = ["ActivationKernels", "ConvKernels", "IndexKernels", "MatmulKernels", "NormKernels", "OptimKernels", "PoolKernels", "SpecialKernels"]
+__all__ = [
+    "ConvKernels",
+    "ElementwiseKernels",
+    "IndexKernels",
+    "LossKernels",
+    "MatmulKernels",
+    "NormKernels",
+    "OptimKernels",
+    "PoolKernels",
+    "SpecialKernels",
+]

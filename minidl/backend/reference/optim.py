@@ -6,6 +6,7 @@ temporary arrays of the parameter's size. Rates and factors are plain Python num
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -105,6 +106,25 @@ class OptimKernels:
         update = xp.divide(exp_avg, denominator, out=scratch)
         update *= lr / (1 - beta1**step)
         param -= update
+
+    def sgd_steps(self, params: Sequence[Any], grads: Sequence[Any], bufs: Sequence[Any], **options: Any) -> None:
+        """``sgd_step`` of several parameters, with the same options."""
+        for param, grad, buf in zip(params, grads, bufs, strict=True):
+            self.sgd_step(param, grad, buf, **options)
+
+    def adam_steps(
+        self,
+        params: Sequence[Any],
+        grads: Sequence[Any],
+        exp_avgs: Sequence[Any],
+        exp_avg_sqs: Sequence[Any],
+        max_exp_avg_sqs: Sequence[Any],
+        steps: Sequence[float],
+        **options: Any,
+    ) -> None:
+        """``adam_step`` of several parameters, with the same options."""
+        for arguments in zip(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps, strict=True):
+            self.adam_step(*arguments, **options)
 
     def rmsprop_step(
         self,

@@ -1,11 +1,13 @@
 """Kernels compiled by Numba. Each has its plain twin among the reference kernels, and a test that holds the two equal."""
 
-from minidl.backend.cpu.fast.activation import relu_grad
 from minidl.backend.cpu.fast.depthwise import depthwise, depthwise_input_grad, depthwise_weight_grad
 from minidl.backend.cpu.fast.direct import direct_conv, direct_weight_grad
+from minidl.backend.cpu.fast.elementwise import hardtanh_back, relu_back
 from minidl.backend.cpu.fast.gemm import ROWS, add_matmul, matmul_strips, pack_columns, pack_rows
 from minidl.backend.cpu.fast.jit import check
+from minidl.backend.cpu.fast.loss import cross_entropy_back, cross_entropy_rows
 from minidl.backend.cpu.fast.norm import column_moments, normalize_back, normalize_columns, normalize_sums
+from minidl.backend.cpu.fast.optim import adam_update, sgd_update
 from minidl.backend.cpu.fast.pool import max_pool_rows, max_pool_scatter
 from minidl.backend.cpu.fast.windows import fold_images, unfold_rows
 from minidl.backend.cpu.fast.winograd import (
@@ -23,12 +25,15 @@ from minidl.backend.cpu.fast.winograd import (
 
 __all__ = [
     "ROWS",
+    "adam_update",
     "add_matmul",
     "add_products",
     "add_weight_tiles",
     "check",
     "column_moments",
     "convolve_tiles",
+    "cross_entropy_back",
+    "cross_entropy_rows",
     "depthwise",
     "depthwise_input_grad",
     "depthwise_weight_grad",
@@ -36,6 +41,7 @@ __all__ = [
     "direct_weight_grad",
     "fold_images",
     "grad_tiles",
+    "hardtanh_back",
     "input_tiles",
     "kernel_matrix",
     "matmul_strips",
@@ -48,7 +54,8 @@ __all__ = [
     "output_tiles",
     "pack_columns",
     "pack_rows",
-    "relu_grad",
+    "relu_back",
+    "sgd_update",
     "unfold_rows",
     "weight_from_tiles",
     "weight_tiles",

@@ -8,10 +8,11 @@ so that the innermost loop reads memory in order.
 from __future__ import annotations
 
 from minidl.backend.cpu.fast.jit import kernel
-from minidl.backend.cpu.fast.tile import LANES, make_tile
+from minidl.backend.cpu.fast.tile import LANES, make_tile, make_transpose
 
 ROWS = 8  # with two vectors each, 16 sums in registers: enough to hide the latency of a multiply-add
 _tile82, _tile81, _tile12, _tile11 = make_tile(8, 2), make_tile(8, 1), make_tile(1, 2), make_tile(1, 1)
+_transpose = make_transpose()
 
 
 @kernel
@@ -74,19 +75,19 @@ def pack_rows(b, first, last, strips):  # type: ignore[no-untyped-def]
 
 @kernel
 def pack_columns(bt, first, last, strips):  # type: ignore[no-untyped-def]
-    """The transpose of bt (N, K) in strips (⌈N/16⌉, K, 16), padded with zeros; those of ``first`` to ``last``."""
+    """The transpose of bt (N, K), C-contiguous, in strips (⌈N/16⌉, K, 16), padded with zeros; those of ``first`` to ``last``."""
     n, k_size = bt.shape
     for s in range(first, last):
         width = min(LANES, n - s * LANES)
         strip = strips[s]
         if width < LANES:
             strip[:, :] = 0
-        for start in range(0, k_size, LANES):  # blocks of 16 by 16: read and written while their lines are in the cache
-            stop = min(start + LANES, k_size)
-            for j in range(width):
-                source = bt[s * LANES + j]
-                for k in range(start, stop):
-                    strip[k, j] = source[k]
+        whole = k_size - k_size % LANES if width == LANES else 0
+        for k in range(0, whole, LANES):
+            _transpose(bt.ctypes.data + (s * LANES * k_size + k) * 4, k_size * 4, strip.ctypes.data + k * LANES * 4, LANES * 4)
+        for j in range(width):
+            for k in range(whole, k_size):
+                strip[k, j] = bt[s * LANES + j, k]
 
 
 @kernel

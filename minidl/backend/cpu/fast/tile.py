@@ -109,3 +109,36 @@ def make_tile(rows: int, vectors: int = 1) -> Any:
         return context.get_dummy_value()
 
     return tile
+
+
+def make_transpose() -> Any:
+    """``transpose(source, source_step, target, target_step)``: a block of 16 × 16 numbers; addresses and steps in bytes.
+
+    In four rounds. Round s (1, 2, 4, 8) exchanges, between the rows r and r + s, those columns that differ in bit s; the
+    twin is ``for i: for j: target[j, i] = source[i, j]``.
+    """
+
+    @intrinsic
+    def transpose(typing_context, source, source_step, target, target_step):  # type: ignore[no-untyped-def]
+        return types.void(*[types.int64] * 4), _generate
+
+    def _generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        vector, index = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.IntType(32), LANES)
+
+        def row(base: Any, step: Any, i: int) -> Any:
+            place = builder.add(base, builder.mul(ir.IntType(64)(i), step))
+            return builder.inttoptr(place, vector.as_pointer())
+
+        rows = [builder.load(row(arguments[0], arguments[1], i), align=4) for i in range(LANES)]
+        for s in (1, 2, 4, 8):
+            upper = [c if not c & s else LANES + c - s for c in range(LANES)]  # from LANES on: of the second row
+            lower = [c + s if not c & s else LANES + c for c in range(LANES)]
+            for r in range(LANES):
+                if not r & s:
+                    pair = rows[r], rows[r + s]
+                    rows[r], rows[r + s] = (builder.shuffle_vector(*pair, ir.Constant(index, m)) for m in (upper, lower))
+        for i, value in enumerate(rows):
+            builder.store(value, row(arguments[2], arguments[3], i), align=4)
+        return context.get_dummy_value()
+
+    return transpose

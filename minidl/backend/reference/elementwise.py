@@ -1,0 +1,35 @@
+"""Element by element: what is worth sharing among threads, or more than one function of the array module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ElementwiseKernels:
+    """Reference kernels for sums and for limited linear functions."""
+
+    xp: Any
+
+    def add(self, a: Any, b: Any) -> Any:
+        """a + b."""
+        return a + b
+
+    def add_into(self, total: Any, x: Any) -> None:
+        """total += x, in place; x broadcasts to the shape of total."""
+        total += x
+
+    def relu(self, x: Any) -> Any:
+        """max(x, 0)."""
+        return self.xp.maximum(x, 0)
+
+    def relu_grad(self, g: Any, y: Any) -> Any:
+        """g where y, the output, is above 0 (or not a number), else 0."""
+        return self.xp.where(y <= 0, g.dtype.type(0), g)
+
+    def hardtanh(self, x: Any, low: float, high: float) -> Any:
+        """x limited to [low, high]."""
+        return self.xp.clip(x, low, high)
+
+    def hardtanh_grad(self, g: Any, y: Any, low: float, high: float) -> Any:
+        """g where y, the output, is strictly between the limits (or not a number), else 0."""
+        return self.xp.where((y <= low) | (y >= high), g.dtype.type(0), g)
