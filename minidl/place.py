@@ -18,17 +18,7 @@ class _Running(threading.local):
         self.stack: list[Any] = []
 
 
-_running = _Running()
-
-
-def push(module: Any) -> None:
-    """Note that ``module`` starts to run in this thread."""
-    _running.stack.append(module)
-
-
-def pop() -> None:
-    """Note that the module pushed last has finished, whether it returned or raised."""
-    _running.stack.pop()
+running = _Running()  # ``Module.__call__`` pushes and pops
 
 
 def note(error: BaseException) -> None:
@@ -47,11 +37,11 @@ def current_place() -> str:
     >>> current_place()
     ''
     """
-    if not _running.stack:
+    if not running.stack:
         return ""
-    outermost = _running.stack[0]
+    outermost = running.stack[0]
     parts = [type(outermost).__name__]
-    for parent, child in zip(_running.stack, _running.stack[1:], strict=False):
+    for parent, child in zip(running.stack, running.stack[1:], strict=False):
         if child is parent:
             continue
         path = _path_to(parent, child)

@@ -76,7 +76,8 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run ``forward`` with the registered hooks around it. While it runs, `minidl.place` knows where it is."""
-        place.push(self)
+        running = place.running.stack
+        running.append(self)
         try:
             if not (self._forward_pre_hooks or self._forward_hooks or self._backward_hooks):
                 return self.forward(*args, **kwargs)
@@ -85,7 +86,7 @@ class Module:
             place.note(error)
             raise
         finally:
-            place.pop()
+            running.pop()
 
     def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for hook in tuple(self._forward_pre_hooks.values()):

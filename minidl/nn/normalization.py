@@ -88,7 +88,8 @@ class _BatchNorm(_AffineNorm):
         factor = 0.0 if self.momentum is None else self.momentum
         track = self.training and self.track_running_stats
         if track and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
+            self.num_batches_tracked.array += 1
+            self.num_batches_tracked.bump_version("batch_norm")
             if self.momentum is None:
                 factor = 1.0 / self.num_batches_tracked.item()
         use_batch = self.training or self.running_mean is None or self.running_var is None

@@ -119,15 +119,14 @@ class Op(Node):
     def __call__(self, *inputs: Any) -> Any:
         """Apply the op: to Tensors (recording it where a gradient is wanted), or to raw arrays."""
         first: Any = None
-        dtype: Any = None
         mixed = False
         arrays = []
         for x in inputs:
             if isinstance(x, Tensor):
                 x = x.array
                 if first is None:
-                    first, dtype = x, x.dtype
-                elif type(x) is not type(first) or x.dtype != dtype:
+                    first, kind, dtype = x, type(x), x.dtype
+                elif type(x) is not kind or x.dtype is not dtype:
                     mixed = True
             elif x is not None and type(x) is not float:
                 mixed = True
@@ -137,7 +136,6 @@ class Op(Node):
                 if hasattr(x, "dtype"):
                     return self.forward(backend_of(x), *inputs)
             raise TypeError(f"{self.label}(): expected a Tensor, got {', '.join(type(x).__name__ for x in inputs)}")
-        kind = type(first)
         xp = backend_of(first)
         if mixed or (self.promotes and dtype.kind != "f"):  # otherwise there is nothing to check or to bring together
             if self.promotes:
@@ -165,7 +163,14 @@ class Op(Node):
 
     def _record(self, inputs: tuple[Any, ...], y: Tensor) -> None:
         """If an input wants a gradient: become the node that made ``y``."""
-        edges = tuple([edge_of(x) if isinstance(x, Tensor) else None for x in inputs])
+        edges = []
+        for x in inputs:
+            if not isinstance(x, Tensor):
+                edges.append(None)
+            elif x._node is None and x._base is None:  # a leaf; ``edge_of`` knows the other cases
+                edges.append((x, 0) if x._requires_grad else None)
+            else:
+                edges.append(edge_of(x))
         needs = tuple([edge is not None for edge in edges])
         if True not in needs:
             return
@@ -175,7 +180,7 @@ class Op(Node):
         rules, saves, rest = plan
         if not rules or y.array.dtype.kind not in "fV":
             return
-        self.edges = edges
+        self.edges = tuple(edges)
         self.needs = needs
         self.number = count()
         self.active = rules
@@ -217,7 +222,13 @@ class Op(Node):
         for function, wrt, wants, rest in self.active:
             if wrt is not None and not self.needs[wrt]:
                 continue
-            values = [self.restore(i, create_graph) for i in (range(len(self.edges)) if rest else wants)]
+            values = []
+            for i in range(len(self.edges)) if rest else wants:
+                saved = None if create_graph or self.saved is None else self.saved[i]
+                if saved is not None and (saved[1] is None or saved[1].count == saved[2]):
+                    values.append(saved[0])
+                else:  # the general case, and the errors
+                    values.append(self.restore(i, create_graph))
             result = function(self, g, *values)
             if wrt is not None:
                 results[wrt] = result

@@ -73,14 +73,13 @@ class CrossEntropy(Op):
 
     def forward(self, xp, x):
         try:
-            losses, self.p = xp.cross_entropy(x, self.labels, self.ignore_index)
+            total, count, self.p = xp.cross_entropy(x, self.labels, self.ignore_index)
         except IndexError as error:
             raise IndexError(out_of_bounds("cross_entropy", error, x.shape[1])) from None
         self.scale = 1.0
         if self.mean:
-            count = int((self.labels != self.ignore_index).sum())
-            self.scale = 1 / count if count else math.nan
-        return losses.sum() * losses.dtype.type(self.scale)
+            self.scale = math.nan if type(count) is int and not count else 1 / count
+        return (total * self.scale).astype(x.dtype)
 
     def vjp(self, g, x):
         if not isinstance(g, Tensor):
@@ -101,6 +100,7 @@ class CrossEntropy(Op):
 
 
 def out_of_bounds(name: str, label: object, classes: int) -> str:
+    """The message about a label that is not a class."""
     return f"Target {label} is out of bounds: {name} got {classes} classes, so labels must be 0 to {classes - 1}{at_place()}"
 
 

@@ -16,34 +16,41 @@ from minidl.tensor import Tensor
 class Normalize(Op):
     """(x − mean) / √(variance + ε) · weight + bias, with mean and variance taken over ``axes`` of x itself.
 
-    ``weight`` and ``bias`` broadcast against x, or are None. The statistics are left in ``mean`` and ``variance``.
+    ``weight`` and ``bias`` have a shape that can be viewed as ``affine``, which broadcasts against x, or are None. The
+    statistics are left in ``mean`` and ``variance``.
     """
 
     quiet = True
     frees = ("mean", "variance", "invstd")
 
-    def __init__(self, axes, eps):
-        self.axes, self.eps = axes, eps
+    def __init__(self, axes, eps, affine):
+        self.axes, self.eps, self.affine = axes, eps, affine
 
     def forward(self, xp, x, weight, bias):
         self.mean, self.variance = xp.moments(x, self.axes)
         self.invstd = 1 / xp.sqrt(self.variance + self.eps)
         self.shapes = getattr(weight, "shape", None), getattr(bias, "shape", None)
+        weight, bias = (None if t is None else t.reshape(self.affine) for t in (weight, bias))
         return xp.normalize(x, weight, bias, self.mean, self.invstd)
 
     def vjp(self, g, x, weight):
         x_needed, weight_needed, bias_needed = self.needs
         weight_shape, bias_shape = self.shapes
         if isinstance(g, Tensor):
-            gx, gw = self.plain_gradient(g, x, weight)
+            gx, gw = self.plain_gradient(g, x, None if weight is None else reshape(weight, self.affine))
             return (
                 gx if x_needed else None,
-                sum_to(gw, weight_shape) if weight_needed else None,
-                sum_to(g, bias_shape) if bias_needed else None,
+                reshape(sum_to(gw, self.affine), weight_shape) if weight_needed else None,
+                reshape(sum_to(g, self.affine), bias_shape) if bias_needed else None,
             )
-        shapes = weight_shape if weight_needed else None, bias_shape if bias_needed else None
-        dx, *others = backend_of(g).normalize_grad(g, x, weight, self.mean, self.invstd, self.axes, *shapes)
-        return dx if x_needed else None, *others
+        w = None if weight is None else weight.reshape(self.affine)
+        shapes = self.affine if weight_needed else None, self.affine if bias_needed else None
+        dx, dw, db = backend_of(g).normalize_grad(g, x, w, self.mean, self.invstd, self.axes, *shapes)
+        return (
+            dx if x_needed else None,
+            dw.reshape(weight_shape) if weight_needed else None,
+            db.reshape(bias_shape) if bias_needed else None,
+        )
 
     def plain_gradient(self, g, x, weight):
         """The plain twin of the kernel ``normalize_grad``, in minidl's operators, so that it can be differentiated again."""
@@ -58,8 +65,9 @@ class Normalize(Op):
         axes = draw.choice([(0, *range(2, x.ndim)), tuple(range(1, x.ndim)) if x[0].size > 1 else (0,)])
         affine = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
         x = x + 0.5 * draw.array(x.shape, distinct=True)  # so that no variance is near zero
-        arrays = (x, draw.array(affine), draw.array(affine))
-        return arrays[: draw.integer(1, 3)], lambda x, w=None, b=None: Normalize(axes, 0.1)(x, w, b)
+        shape = draw.choice([affine, tuple(n for n in affine if n > 1)])
+        arrays = (x, draw.array(shape), draw.array(shape))
+        return arrays[: draw.integer(1, 3)], lambda x, w=None, b=None: Normalize(axes, 0.1, affine)(x, w, b)
 
 
 class NormalizeBy(Elementwise):
@@ -135,18 +143,19 @@ def batch_norm(
             )
     shape = (1, channels) + (1,) * (input.ndim - 2)
     same_dtype("batch_norm", input, weight, bias)
-    w, b = (None if t is None else reshape(t, shape) for t in (weight, bias))
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError("batch_norm: Expected running_mean and running_var to be defined when training=False")
-        return NormalizeBy(raw(running_mean).reshape(shape), raw(running_var).reshape(shape), eps)(input, w, b)
+        return NormalizeBy(raw(running_mean).reshape(shape), raw(running_var).reshape(shape), eps)(
+            input, *(None if t is None else reshape(t, shape) for t in (weight, bias))
+        )
     count = math.prod(input.shape) // channels if channels else 0
     if count == 1:
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {list(input.shape)}{at_place()}"
         )
-    op = Normalize((0, *range(2, input.ndim)), eps)
-    y = op(input, w, b)
+    op = Normalize((0, *range(2, input.ndim)), eps, shape)
+    y = op(input, weight, bias)
     if running_mean is not None and running_var is not None and count:
         _update_running(running_mean, op.mean, 1.0, momentum)
         _update_running(running_var, op.variance, count / max(count - 1, 1), momentum)
@@ -171,7 +180,7 @@ def layer_norm(
             f"but got input of size {list(input.shape)}{at_place()}"
         )
     same_dtype("layer_norm", input, weight, bias)
-    return Normalize(tuple(range(input.ndim - len(shape), input.ndim)), eps)(input, weight, bias)
+    return Normalize(tuple(range(input.ndim - len(shape), input.ndim)), eps, shape)(input, weight, bias)
 
 
 def group_norm(
@@ -189,7 +198,7 @@ def group_norm(
             f"{list(input.shape)} and num_groups={num_groups}{at_place()}"
         )
     grouped = reshape(input, (n, num_groups, channels // num_groups, *input.shape[2:]))
-    y = reshape(Normalize(tuple(range(2, grouped.ndim)), eps)(grouped, None, None), tuple(input.shape))
+    y = reshape(Normalize(tuple(range(2, grouped.ndim)), eps, ())(grouped, None, None), tuple(input.shape))
     shape = (1, channels) + (1,) * (input.ndim - 2)
     if weight is not None:
         y = y * reshape(weight, shape)

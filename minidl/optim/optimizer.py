@@ -250,6 +250,8 @@ def require(holds: bool, name: str, value: Any) -> None:
 
 def by_backend(params: list[Tensor]) -> list[tuple[Backend, list[int]]]:
     """The backends that hold these parameters, each with the places of its own in the list."""
+    if len({type(p.array) for p in params}) == 1:
+        return [(backend_of(params[0].array), list(range(len(params))))]
     places: dict[Backend, list[int]] = {}
     for i, p in enumerate(params):
         places.setdefault(backend_of(p.array), []).append(i)

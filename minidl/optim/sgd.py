@@ -81,14 +81,13 @@ class SGD(Optimizer):
         if group["momentum"] == 0:
             self._steps(params, grads, [None] * len(params), group, group["dampening"])
             return
-        # momentum · 0 + g: the first buffer is the gradient, and is not dampened
-        begun = [self.state[p].get("momentum_buffer") is not None for p in params]
-        for kind, dampening in ((True, group["dampening"]), (False, 0)):
-            chosen = [i for i, b in enumerate(begun) if b is kind]
-            if chosen:
-                some = [params[i] for i in chosen]
-                bufs = [self._buffer(p, "momentum_buffer") for p in some]
-                self._steps(some, [grads[i] for i in chosen], bufs, group, dampening)
+        if all([self.state[p].get("momentum_buffer") is not None for p in params]):
+            bufs = [self.state[p]["momentum_buffer"].array for p in params]
+            self._steps(params, grads, bufs, group, group["dampening"])
+            return
+        for p, g in zip(params, grads, strict=True):  # momentum · 0 + g: the first buffer is the gradient, not dampened
+            begun = self.state[p].get("momentum_buffer") is not None
+            self._steps([p], [g], [self._buffer(p, "momentum_buffer")], group, group["dampening"] if begun else 0)
 
     def _steps(self, params: list[Tensor], grads: list[Any], bufs: list[Any], group: dict[str, Any], damp: float) -> None:
         for backend, chosen in by_backend(params):

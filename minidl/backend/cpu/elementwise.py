@@ -12,6 +12,7 @@ from minidl.backend.cpu.layout import LEAST, flat_alike
 from minidl.backend.cpu.threads import share, spans
 from minidl.backend.reference.elementwise import ElementwiseKernels
 
+SMALL = 1 << 12  # elements: for fewer the preparations below take longer than the work
 LARGE = 2 * LEAST  # elements: fewer are not worth a second thread
 
 
@@ -39,6 +40,8 @@ class CpuElementwise(ElementwiseKernels):
         return y if _shared(lambda a, out: np.clip(a, low, high, out=out), y, x) else np.clip(x, low, high)
 
     def relu_grad(self, g: Any, y: Any) -> Any:
+        if g.size < SMALL:
+            return np.where(y <= 0, g.dtype.type(0), g)
         fast = fast_kernels() if g.dtype.char in "fd" else None
 
         def plain(g: Any, y: Any, out: Any) -> None:

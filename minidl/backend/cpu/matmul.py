@@ -13,7 +13,10 @@ from minidl.backend.cpu.threads import Span, share, single_blas, spans
 from minidl.backend.cpu.workspace import workspace
 from minidl.backend.reference.matmul import MatmulKernels
 
-SMALL = 1 << 18  # multiplications: OpenBLAS takes one thread for fewer, and a second one is not worth waking
+TINY = 1 << 14  # multiplications: for fewer NumPy's call is all that counts
+SMALL = 1 << 18  # for fewer OpenBLAS takes one thread
+MEDIUM = 6 << 20  # for fewer a second thread is not worth waking
+_NOTHING = np.zeros(0, np.float32)
 LEAST_ROWS = 16  # of the left factor for each thread: fewer do not pay for packing the right one
 
 
@@ -21,22 +24,33 @@ class CpuMatmul(MatmulKernels):
     """Products of two float matrices; whatever has more or fewer dimensions goes to NumPy."""
 
     def matmul(self, a: Any, b: Any, bias: Any = None) -> Any:
-        if a.ndim != 2 or b.ndim != 2 or len(a) * b.size < SMALL or a.dtype.char not in "fd" or a.dtype != b.dtype:
-            return super().matmul(a, b, bias)
+        work = len(a) * b.size if a.ndim == 2 == b.ndim else 0
+        if work < TINY or a.dtype.char not in "fd" or a.dtype != b.dtype:
+            y = np.matmul(a, b)
+            if bias is not None:
+                y += bias
+            return y
         fast = fast_kernels()
-        shapes = f"{a.shape[0]}×{a.shape[1]} by {b.shape[0]}×{b.shape[1]}"
+        if work < SMALL and (fast is None or not _packable(a, b) or a.dtype.char != "f"):
+            return super().matmul(a, b, bias)
+        shapes = (a.shape, b.shape)
         if fast is None or a.dtype.char != "f" or not _packable(a, b):
             note("matmul", shapes, "BLAS", "no compiled kernels" if fast is None else "dtype, layout or shape")
             return _by_blas(a, b, bias)
         note("matmul", shapes, "register tiles", "float32")
-        return _by_tiles(fast, a, b, bias)
+        if work >= MEDIUM:
+            return _by_tiles(fast, a, b, bias)
+        out = np.empty((len(a), b.shape[1]), a.dtype)
+        turned = not b.flags.c_contiguous
+        fast.matmul_whole(a, b.T if turned else b, turned, _NOTHING if bias is None else bias, out)
+        return out
 
 
 def _packable(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether there are rows enough to pay for packing b, and columns enough to fill vectors of 16."""
     columns = b.shape[1]
     full = columns % 16 == 0 or columns >= 48
-    return full and len(a) >= 2 * LEAST_ROWS and (b.flags.c_contiguous or b.flags.f_contiguous)
+    return full and len(a) >= LEAST_ROWS and (b.flags.c_contiguous or b.flags.f_contiguous)
 
 
 def strips_of(fast: Any, b: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ class CpuNorm(NormKernels):
         matrix, repeats = columns
         scale = invstd if weight is None else invstd * weight
         shift = np.zeros_like(mean) if bias is None else bias
-        middle, scale, shift = (np.tile(v.reshape(-1), repeats) for v in (mean, scale, shift))
+        middle, scale, shift = (_repeat(v.reshape(-1), repeats) for v in (mean, scale, shift))
         y = np.empty_like(x)  # in x's memory layout
         target = _matrix(y, repeats)
         fast = fast_kernels()
@@ -95,7 +95,7 @@ class CpuNorm(NormKernels):
             g_like[...] = g
             g = g_like
         cotangents = _matrix(g, repeats)
-        middle = np.tile(mean.reshape(-1), repeats)
+        middle = _repeat(mean.reshape(-1), repeats)
         fast = fast_kernels()
 
         def sums(rows: Span) -> np.ndarray:
@@ -111,12 +111,15 @@ class CpuNorm(NormKernels):
             return found
 
         pieces = _rows(matrix)
-        total, product = sum(share(sums, pieces)).reshape(2, repeats, -1).sum(1)
+        found, *others = share(sums, pieces)
+        for other in others:
+            found += other
+        total, product = found if repeats == 1 else found.reshape(2, repeats, -1).sum(1)
         count = len(matrix) * repeats
         inverse = invstd.reshape(-1).astype(float)
         a = inverse if weight is None else inverse * weight.reshape(-1)
         b, c = -a * inverse**2 * product / count, -a * total / count
-        a, b, c = (np.tile(v.astype(x.dtype), repeats) for v in (a, b, c))
+        a, b, c = (_repeat(v.astype(x.dtype), repeats) for v in (a, b, c))
         dx = np.empty_like(x)
         target = _matrix(dx, repeats)
 
@@ -144,7 +147,7 @@ def _columns(x: np.ndarray, axes: Shape) -> tuple[np.ndarray, int] | None:
     if not (x if x.ndim == 2 else x.transpose(0, 2, 3, 1)).flags.c_contiguous:
         return None
     repeats, count = 1, x.size // channels
-    while repeats * channels < WIDE and count % (2 * repeats) == 0:
+    while x.size > LEAST and repeats * channels < WIDE and count % (2 * repeats) == 0:
         repeats *= 2
     return _matrix(x, repeats), repeats
 
@@ -152,6 +155,10 @@ def _columns(x: np.ndarray, axes: Shape) -> tuple[np.ndarray, int] | None:
 def _matrix(x: np.ndarray, repeats: int) -> np.ndarray:
     """The memory of x, (N, C) or channels-last (N, C, H, W), as (positions / repeats, repeats · C)."""
     return (x if x.ndim == 2 else x.transpose(0, 2, 3, 1)).reshape(-1, repeats * x.shape[1])
+
+
+def _repeat(v: np.ndarray, repeats: int) -> np.ndarray:
+    return v if repeats == 1 else np.tile(v, repeats)
 
 
 def _per_channel(x: np.ndarray, *arrays: Any) -> bool:

@@ -61,6 +61,8 @@ PIECES = 4  # for each thread: one that is held up for a while then leaves more 
 def spans(length: int, least: int = 1, pieces: int = PIECES) -> list[Span]:
     """Cut ``range(length)`` into even spans, ``pieces`` for each thread, none shorter than ``least``."""
     parts = 1 if _count == 1 else max(1, min(_count * pieces, length // max(1, least)))
+    if parts == 1:
+        return [(0, length)]
     bounds = [length * i // parts for i in range(parts + 1)]
     return list(zip(bounds[:-1], bounds[1:], strict=True))
 

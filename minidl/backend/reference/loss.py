@@ -10,8 +10,10 @@ class LossKernels:
 
     xp: Any
 
-    def cross_entropy(self, x: Any, labels: Any, ignore_index: int) -> tuple[Any, Any]:
-        """Return −log softmax(x)[label] of every row of x (N, C), 0 where the label is ``ignore_index``, and the softmax.
+    def cross_entropy(self, x: Any, labels: Any, ignore_index: int) -> tuple[Any, Any, Any]:
+        """Return Σ −log softmax(x)[label] over the rows of x (N, C), how many rows that are, and the softmax.
+
+        Rows whose label is ``ignore_index`` do not count.
 
         Raises:
             IndexError: if another label is not in 0 … C − 1; its message is that label.
@@ -26,12 +28,11 @@ class LossKernels:
         total = p.sum(axis=1, keepdims=True)
         p /= total
         losses = xp.log(total[:, 0]) - xp.take_along_axis(shifted, kept[:, None], axis=1)[:, 0]
-        return xp.where(counts, losses, losses.dtype.type(0)), p
+        return xp.where(counts, losses, losses.dtype.type(0)).sum(), counts.sum(), p
 
     def cross_entropy_grad(self, p: Any, labels: Any, ignore_index: int, scale: Any) -> Any:
-        """(p − onehot(label)) · scale, for scale (N) or a number; 0 in rows whose label is ``ignore_index``."""
+        """(p − onehot(label)) · scale, a number; 0 in rows whose label is ``ignore_index``."""
         xp = self.xp
         counts = labels != ignore_index
         onehot = xp.where(counts, labels, 0)[:, None] == xp.arange(p.shape[1])
-        factor = xp.where(counts, xp.asarray(scale, dtype=p.dtype), p.dtype.type(0))
-        return (p - onehot.astype(p.dtype)) * factor[:, None]
+        return (p - onehot.astype(p.dtype)) * (counts.astype(p.dtype) * scale).astype(p.dtype)[:, None]

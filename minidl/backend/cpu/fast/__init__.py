@@ -3,7 +3,7 @@
 from minidl.backend.cpu.fast.depthwise import depthwise, depthwise_input_grad, depthwise_weight_grad
 from minidl.backend.cpu.fast.direct import direct_conv, direct_weight_grad
 from minidl.backend.cpu.fast.elementwise import hardtanh_back, relu_back
-from minidl.backend.cpu.fast.gemm import ROWS, add_matmul, matmul_strips, pack_columns, pack_rows
+from minidl.backend.cpu.fast.gemm import ROWS, add_matmul, matmul_strips, matmul_whole, pack_columns, pack_rows
 from minidl.backend.cpu.fast.jit import check
 from minidl.backend.cpu.fast.loss import cross_entropy_back, cross_entropy_rows
 from minidl.backend.cpu.fast.norm import column_moments, normalize_back, normalize_columns, normalize_sums
@@ -45,6 +45,7 @@ __all__ = [
     "input_tiles",
     "kernel_matrix",
     "matmul_strips",
+    "matmul_whole",
     "max_pool_rows",
     "max_pool_scatter",
     "multiply_points",

@@ -7,6 +7,8 @@ so that the innermost loop reads memory in order.
 
 from __future__ import annotations
 
+import numpy as np
+
 from minidl.backend.cpu.fast.jit import kernel
 from minidl.backend.cpu.fast.tile import LANES, make_tile, make_transpose
 
@@ -104,6 +106,32 @@ def matmul_strips(a, strips, start, first, last, out):  # type: ignore[no-untype
         LANES * 4, 1, k_size, last - first, lanes, start.ctypes.data, 0, out.ctypes.data + first * out.strides[0],
         out.strides[0],
     )  # fmt: skip
+
+
+@kernel
+def matmul_whole(a, b, turned, start, out):  # type: ignore[no-untyped-def]
+    """out = a @ b + start in one call, for products too small to be shared: b is (K, N), or, if ``turned``, (N, K).
+
+    Args:
+        a: (M, K), of any steps. b: C-contiguous.
+        start: (N), or empty for zeros.
+        out: (M, N), C-contiguous.
+    """
+    rows, columns = out.shape
+    lanes = (columns + LANES - 1) // LANES
+    strips = np.empty((lanes, a.shape[1], LANES), a.dtype)
+    if turned:
+        pack_columns(b, 0, lanes, strips)
+    else:
+        pack_rows(b, 0, lanes, strips)
+    first = np.zeros(lanes * LANES, a.dtype)
+    first[: start.size] = start
+    if lanes * LANES == columns:
+        matmul_strips(a, strips, first, 0, rows, out)
+    else:  # the last strip is not full: its empty columns are computed too, and left behind
+        whole = np.empty((rows, lanes * LANES), a.dtype)
+        matmul_strips(a, strips, first, 0, rows, whole)
+        out[:, :] = whole[:, :columns]
 
 
 @kernel

@@ -8,18 +8,19 @@ from minidl.backend.cpu.fast.jit import kernel
 
 
 @kernel
-def cross_entropy_rows(x, labels, ignore_index, first, last, losses, p):  # type: ignore[no-untyped-def]
-    """The rows ``first`` to ``last`` of x (N, C): losses (N) and softmax p (N, C).
+def cross_entropy_rows(x, labels, ignore_index, p):  # type: ignore[no-untyped-def]
+    """The softmax of x (N, C) into p; the sum of the losses, and how many rows count.
 
-    Returns the first row whose label is not a class, or −1.
+    If a label is not a class, its row and −1 are returned instead.
     """
-    classes = x.shape[1]
-    for i in range(first, last):
+    n, classes = x.shape
+    summed, count = 0.0, 0
+    for i in range(n):
         row, target = x[i], p[i]
         label = labels[i]
         ignored = label == ignore_index
         if not ignored and (label < 0 or label >= classes):
-            return i
+            return float(i), -1
         largest = row[0]
         for k in range(1, classes):
             largest = max(largest, row[k])
@@ -31,16 +32,18 @@ def cross_entropy_rows(x, labels, ignore_index, first, last, losses, p):  # type
         share = 1 / total
         for k in range(classes):
             target[k] *= share
-        losses[i] = x.dtype.type(0) if ignored else np.log(total) - (row[label] - largest)
-    return -1
+        if not ignored:
+            summed += np.log(total) - (row[label] - largest)
+            count += 1
+    return summed, count
 
 
 @kernel
 def cross_entropy_back(p, labels, ignore_index, scale, dx):  # type: ignore[no-untyped-def]
-    """dx = (p − onehot(label)) · scale for every row; 0 where the label is ignored. ``scale`` is (N) or (1)."""
-    zero = p.dtype.type(0)
+    """dx = (p − onehot(label)) · scale for every row; 0 where the label is ignored. ``scale`` is a number."""
+    share = p.dtype.type(scale)
     for i in range(len(p)):
-        factor = scale[i % len(scale)] if labels[i] != ignore_index else zero
+        factor = share if labels[i] != ignore_index else p.dtype.type(0)
         row, target = p[i], dx[i]
         for k in range(p.shape[1]):
             target[k] = row[k] * factor
