@@ -169,7 +169,9 @@ def _add(held: tuple[Any, bool], g: Any, owned: bool) -> tuple[Any, bool]:
     if owned and g.shape:
         backend_of(g).add_into(g, total)
         return g, True
-    return total + g, not isinstance(total, Tensor)
+    if isinstance(total, Tensor):
+        return total + g, False
+    return backend_of(total).add(total, g), True
 
 
 def _fresh(g: Any, i: int, results: Sequence[Any], given: Sequence[Any]) -> bool:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from minidl.ops.base import Elementwise, Op, backend_of_any, raw
+from minidl.ops.inplace import apply_in_place
 from minidl.ops.reduction import sum
 from minidl.ops.samples import reals
 from minidl.ops.selection import clamp, where
@@ -213,8 +214,15 @@ class LogSoftmax(Op):
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
-    """max(input, 0)."""
+    """max(input, 0); with ``inplace`` written over ``input``."""
+    if inplace and _can_be_overwritten(input):
+        return apply_in_place(ReLU(), input, (), lambda x: input.backend.relu(x, out=x), "relu_")
     return ReLU()(input)
+
+
+def _can_be_overwritten(x: Any) -> bool:
+    """Whether the fast way of an in-place activation is open: a float Tensor of its own memory (else a new one is made)."""
+    return isinstance(x, Tensor) and x._base is None and x.dtype.kind == "f" and getattr(x.array.flags, "writeable", True)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
@@ -237,7 +245,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(input, 0), 6)."""
-    return hardtanh(input, 0.0, 6.0)
+    return hardtanh(input, 0.0, 6.0, inplace)
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
@@ -246,6 +254,12 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
         raise ValueError(f"min_val cannot be greater than max_val, got {min_val} and {max_val}")
     if input.dtype.kind in "iu":
         return clamp(input, int(min_val), int(max_val))
+    if inplace and _can_be_overwritten(input):
+
+        def write(x: Any) -> None:
+            input.backend.hardtanh(x, min_val, max_val, out=x)
+
+        return apply_in_place(Hardtanh(min_val, max_val), input, (), write, "hardtanh_")
     return Hardtanh(min_val, max_val)(input)
 
 

@@ -26,6 +26,7 @@ from minidl.ops import (
     special,
     unary,
 )
+from minidl.ops import inplace
 from minidl.ops import shape as shaping
 from minidl.ops.base import Op, cast
 from minidl.ops.inplace import in_place
@@ -276,7 +277,7 @@ class TensorMethods:
 
     # -- in place -----------------------------------------------------------------------------------------------------
 
-    add_, sub_ = in_place(elementwise.add, "add_"), in_place(elementwise.sub, "sub_")
+    add_, sub_ = inplace.add_, in_place(elementwise.sub, "sub_")
     mul_, div_ = in_place(elementwise.mul, "mul_"), in_place(elementwise.div, "div_")
     pow_, clamp_ = in_place(elementwise.pow, "pow_"), in_place(selection.clamp, "clamp_")
     clip_ = in_place(selection.clamp, "clip_")

@@ -26,18 +26,20 @@ class CpuElementwise(ElementwiseKernels):
         return out if _shared(np.add, out, a, b) else a + b
 
     def add_into(self, total: Any, x: Any) -> None:
-        if total.size < LARGE or type(x) is not np.ndarray or not _shared(np.add, total, total, x):
+        apart = total.size >= LARGE and type(x) is np.ndarray and (x is total or not np.may_share_memory(total, x))
+        if not apart or not _shared(np.add, total, total, x):
             total += x
 
-    def relu(self, x: Any) -> Any:
+    def relu(self, x: Any, out: Any = None) -> Any:
         if x.size < LARGE:
-            return np.maximum(x, 0)
-        y = np.empty_like(x)
-        return y if _shared(lambda a, out: np.maximum(a, 0, out=out), y, x) else np.maximum(x, 0)
+            return np.maximum(x, 0, out=out)
+        y = np.empty_like(x) if out is None else out
+        return y if _shared(lambda a, b: np.maximum(a, 0, out=b), y, x) else np.maximum(x, 0, out=out)
 
-    def hardtanh(self, x: Any, low: float, high: float) -> Any:
-        y = np.empty_like(x)
-        return y if _shared(lambda a, out: np.clip(a, low, high, out=out), y, x) else np.clip(x, low, high)
+    def hardtanh(self, x: Any, low: float, high: float, out: Any = None) -> Any:
+        y = np.empty_like(x) if out is None else out
+        done = _shared(lambda a, b: np.maximum(np.minimum(a, high, out=b), low, out=b), y, x)
+        return y if done else np.clip(x, low, high, out=out)
 
     def relu_grad(self, g: Any, y: Any) -> Any:
         if g.size < SMALL:

@@ -25,9 +25,19 @@ def nhwc(x: Any) -> np.ndarray:
     return copy
 
 
+def empty_nhwc(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """A C-contiguous array (N, H, W, C): the view of an array (N, C, H, W) that owns the memory, see ``nchw``."""
+    n, h, w, c = shape
+    size = np.dtype(dtype).itemsize
+    owner: np.ndarray = np.ndarray((n, c, h, w), dtype, strides=(h * w * c * size, size, w * c * size, c * size))
+    return owner.transpose(0, 2, 3, 1)
+
+
 def nchw(x: np.ndarray) -> np.ndarray:
-    """NHWC as a NCHW view."""
-    return x.transpose(0, 3, 1, 2)
+    """NHWC as NCHW: of an array from ``empty_nhwc`` its owner, to which autograd may add in place; else a view."""
+    y = x.transpose(0, 3, 1, 2)
+    owner = x.base
+    return owner if owner is not None and owner.shape == y.shape and owner.strides == y.strides else y
 
 
 def flat(x: np.ndarray) -> np.ndarray | None:

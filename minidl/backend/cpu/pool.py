@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
-from minidl.backend.cpu.layout import LEAST, nchw, nhwc
+from minidl.backend.cpu.layout import LEAST, empty_nhwc, nchw, nhwc
 from minidl.backend.cpu.threads import share, spans
 from minidl.backend.reference.pool import PoolKernels, Window
 
@@ -20,7 +20,7 @@ class CpuPool(PoolKernels):
         if fast is None or x.dtype.char not in "fd" or not x.size:
             return super().max_pool2d(x, window)
         x = nhwc(x)
-        y = np.empty((len(x), *window.out, x.shape[3]), x.dtype)
+        y = empty_nhwc((len(x), *window.out, x.shape[3]), x.dtype)
         index = np.empty(y.shape, window.index_dtype)
         corner = window.padding[0][0], window.padding[1][0]
         rows = spans(len(y) * window.out[0], max(1, LEAST * len(y) * window.out[0] // x.size))
@@ -37,7 +37,7 @@ class CpuPool(PoolKernels):
         if fast is None or g.dtype.char not in "fd" or not g.size or index.dtype != window.index_dtype:
             return super().max_pool2d_scatter(g, index, window)
         g, index = nhwc(g), nhwc(index)
-        x = np.empty((len(g), *window.size, g.shape[3]), g.dtype)
+        x = empty_nhwc((len(g), *window.size, g.shape[3]), g.dtype)
         corner = window.padding[0][0], window.padding[1][0]
         share(
             lambda part: fast.max_pool_scatter(

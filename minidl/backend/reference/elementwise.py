@@ -18,17 +18,17 @@ class ElementwiseKernels:
         """total += x, in place; x broadcasts to the shape of total."""
         total += x
 
-    def relu(self, x: Any) -> Any:
-        """max(x, 0)."""
-        return self.xp.maximum(x, 0)
+    def relu(self, x: Any, out: Any = None) -> Any:
+        """max(x, 0), into ``out`` (which may be x) or a new array."""
+        return self.xp.maximum(x, 0, out=out)
 
     def relu_grad(self, g: Any, y: Any) -> Any:
         """g where y, the output, is above 0 (or not a number), else 0."""
         return self.xp.where(y <= 0, g.dtype.type(0), g)
 
-    def hardtanh(self, x: Any, low: float, high: float) -> Any:
-        """x limited to [low, high]."""
-        return self.xp.clip(x, low, high)
+    def hardtanh(self, x: Any, low: float, high: float, out: Any = None) -> Any:
+        """x limited to [low, high], into ``out`` (which may be x) or a new array."""
+        return self.xp.clip(x, low, high, out=out)
 
     def hardtanh_grad(self, g: Any, y: Any, low: float, high: float) -> Any:
         """g where y, the output, is strictly between the limits (or not a number), else 0."""

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.conv.shape import Convolution
+from minidl.backend.cpu.layout import empty_nhwc
 from minidl.backend.cpu.threads import Span, share, spans
 
 
 def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """y (N, OH, OW, C) from x (N, H, W, C)."""
-    y, taps = np.empty((conv.n, *conv.out, conv.o), x.dtype), _taps(weight)
+    y, taps = empty_nhwc((conv.n, *conv.out, conv.o), x.dtype), _taps(weight)
     geometry = conv.stride, conv.corner, conv.dilation
     share(lambda rows: fast.depthwise(x, taps, bias, *rows, *geometry, y), spans(conv.n * conv.out[0]))
     return y
@@ -24,7 +25,7 @@ def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) 
         turned = conv.turned
         if min(turned.corner) >= 0:
             return forward(fast, turned, g, weight[:, :, ::-1, ::-1], np.zeros(conv.c, g.dtype))
-    x, taps = np.empty((conv.n, *conv.size, conv.c), g.dtype), _taps(weight)
+    x, taps = empty_nhwc((conv.n, *conv.size, conv.c), g.dtype), _taps(weight)
     geometry = conv.stride, conv.corner, conv.dilation
     share(lambda rows: fast.depthwise_input_grad(g, taps, *rows, *geometry, x), spans(conv.n * conv.size[0]))
     return x

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.conv.shape import Convolution
+from minidl.backend.cpu.layout import empty_nhwc
 from minidl.backend.cpu.threads import Span, share, spans
 from minidl.backend.cpu.workspace import workspace
 
@@ -24,7 +25,7 @@ def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) 
 
 def _convolve(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """Convolve with a weight (KH, KW, C, O)."""
-    y = np.empty((conv.n, *conv.out, conv.o), x.dtype)
+    y = empty_nhwc((conv.n, *conv.out, conv.o), x.dtype)
     strips = np.ascontiguousarray(weight.reshape(-1, conv.o // 16, 16).transpose(1, 0, 2))
 
     def part(images: Span) -> None:

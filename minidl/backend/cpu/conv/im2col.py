@@ -11,6 +11,7 @@ import numpy as np
 
 from minidl.backend.cpu.conv.shape import Convolution
 from minidl.backend.cpu.matmul import strips_of
+from minidl.backend.cpu.layout import empty_nhwc
 from minidl.backend.cpu.threads import Span, share, single_blas, spans
 from minidl.backend.cpu.workspace import workspace
 
@@ -19,7 +20,7 @@ WINDOW_BYTES = 1 << 19  # of windows at a time and thread
 
 def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """y (N, OH, OW, O) from x (N, H, W, C)."""
-    y = np.empty((conv.n, *conv.out, conv.o), x.dtype)
+    y = empty_nhwc((conv.n, *conv.out, conv.o), x.dtype)
     multiply = _multiplier(fast, _matrix(weight), bias)
     lines = y.reshape(-1, conv.out[1], conv.o)
 
@@ -33,7 +34,7 @@ def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bia
 
 def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """The gradient for x (N, H, W, C)."""
-    x = np.empty((conv.n, *conv.size, conv.c), g.dtype)
+    x = empty_nhwc((conv.n, *conv.size, conv.c), g.dtype)
     matrix = _matrix(weight).T
     multiply = _multiplier(fast, matrix, np.zeros(matrix.shape[1], g.dtype))
 

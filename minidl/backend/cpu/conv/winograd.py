@@ -14,6 +14,7 @@ import numpy as np
 
 from minidl.backend.cpu.conv.select import tile_of
 from minidl.backend.cpu.conv.shape import Convolution
+from minidl.backend.cpu.layout import empty_nhwc
 from minidl.backend.cpu.threads import Span, get_num_threads, share, spans
 from minidl.backend.cpu.workspace import workspace
 
@@ -36,7 +37,7 @@ def _convolve(
     fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, turned: bool, bias: np.ndarray
 ) -> np.ndarray:
     c, o, t = conv.c, conv.o, _Tiles(conv)
-    y = np.empty((conv.n, *conv.out, o), x.dtype)
+    y = empty_nhwc((conv.n, *conv.out, o), x.dtype)
     matrix = _kernel_matrix(fast, t.m, t.r)
     u = workspace("weight tiles", (t.points, o // 16, c, 16), x.dtype)
     share(lambda pairs: fast.weight_tiles(weight, turned, matrix, *pairs, u), spans(c * o // 16, LEAST_PAIRS))
