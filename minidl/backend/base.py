@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.reference import (
+    BlockKernels,
     ConvKernels,
     ElementwiseKernels,
     IndexKernels,
@@ -21,6 +22,7 @@ from minidl.backend.reference import (
 
 
 class Backend(
+    BlockKernels,
     ConvKernels,
     ElementwiseKernels,
     IndexKernels,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy
 
 from minidl.backend.base import Backend
+from minidl.backend.cpu.blocks import CpuBlocks
 from minidl.backend.cpu.conv import CpuConv
 from minidl.backend.cpu.elementwise import CpuElementwise
 from minidl.backend.cpu.loss import CpuLoss
@@ -14,7 +15,7 @@ from minidl.backend.cpu.optim import CpuOptim
 from minidl.backend.cpu.pool import CpuPool
 
 
-class CpuBackend(CpuConv, CpuElementwise, CpuLoss, CpuMatmul, CpuNorm, CpuOptim, CpuPool, Backend):
+class CpuBackend(CpuBlocks, CpuConv, CpuElementwise, CpuLoss, CpuMatmul, CpuNorm, CpuOptim, CpuPool, Backend):
     """Arrays in main memory."""
 
     def __init__(self) -> None:

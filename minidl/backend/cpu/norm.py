@@ -144,6 +144,8 @@ def _columns(x: np.ndarray, axes: Shape) -> tuple[np.ndarray, int] | None:
     if x.size == 0 or x.dtype.char not in "fd" or x.ndim not in (2, 4) or axes != ((0,) if x.ndim == 2 else (0, 2, 3)):
         return None
     channels = x.shape[1]
+    if x.size < LEAST and fast_kernels() is None:
+        return None
     if not (x if x.ndim == 2 else x.transpose(0, 2, 3, 1)).flags.c_contiguous:
         return None
     repeats, count = 1, x.size // channels

@@ -1,5 +1,6 @@
 """The reference kernels: the textbook form of each, in plain array code that runs on any backend's arrays."""
 
+from minidl.backend.reference.blocks import BlockKernels
 from minidl.backend.reference.conv import ConvKernels
 from minidl.backend.reference.elementwise import ElementwiseKernels
 from minidl.backend.reference.indexing import IndexKernels
@@ -11,6 +12,7 @@ from minidl.backend.reference.pool import PoolKernels
 from minidl.backend.reference.special import SpecialKernels
 
 __all__ = [
+    "BlockKernels",
     "ConvKernels",
     "ElementwiseKernels",
     "IndexKernels",

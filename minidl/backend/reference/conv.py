@@ -12,8 +12,6 @@ from typing import Any
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
 
-# im2col copies every pixel once per kernel position. Doing that for a few images at a time keeps the copy in the cache.
-BLOCK_BYTES = 2 << 20
 
 
 def output_size(size: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:
@@ -39,6 +37,9 @@ class ConvKernels:
     """Reference kernels for 2-d convolution."""
 
     xp: Any
+    blocks: Any  # im2col copies every pixel once per kernel position: for a few images at a time, it stays in the cache
+    each: Any
+    total: Any
 
     def pad_nhwc(self, x: Any, padding: Padding, value: float = 0.0) -> Any:
         """Return an NHWC array with a border of ``value``; the array itself when there is no border."""
@@ -66,11 +67,6 @@ class ConvKernels:
             x[:, rows, cols] += windows[:, :, :, i, j]
         return x
 
-    def conv_blocks(self, batch: int, bytes_per_image: int) -> list[slice]:
-        """Cut the batch into runs of images whose windows fit in ``BLOCK_BYTES``."""
-        step = max(1, BLOCK_BYTES // max(1, bytes_per_image))
-        return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
-
     def conv2d(
         self, x: Any, weight: Any, stride: Pair, padding: Padding, dilation: Pair, groups: int, bias: Any = None
     ) -> Any:
@@ -87,12 +83,15 @@ class ConvKernels:
         )
         matrix = _weight_matrix(weight, groups)  # (G, KH·KW·C/G, O/G)
         y = xp.empty((n, *out, o), dtype=x.dtype)
-        for images in self.conv_blocks(n, out[0] * out[1] * kh * kw * c * x.itemsize):
+
+        def block(images: slice) -> None:
             padded = self.pad_nhwc(x[images].transpose(0, 2, 3, 1), padding)
             columns = self._columns(padded, (kh, kw), stride, dilation, out, groups)
             y[images] = _merge_groups(xp.matmul(columns, matrix)).reshape(-1, *out, o)
-        if bias is not None:
-            y += bias
+            if bias is not None:
+                y[images] += bias
+
+        self.each(block, self.blocks(n, out[0] * out[1] * kh * kw * c * x.itemsize))
         return y.transpose(0, 3, 1, 2)
 
     def conv2d_input_grad(
@@ -106,12 +105,15 @@ class ConvKernels:
         padded_size = (size[0] + top + bottom, size[1] + left + right)
         matrix = _weight_matrix(weight, groups).transpose(0, 2, 1)
         x = xp.empty((n, *size, cg * groups), dtype=g.dtype)
-        for images in self.conv_blocks(n, oh * ow * kh * kw * cg * groups * g.itemsize):
+
+        def block(images: slice) -> None:
             rows = _split_groups(g[images].transpose(0, 2, 3, 1).reshape(-1, o), groups)
             windows = xp.matmul(rows, matrix).reshape(groups, -1, oh, ow, kh, kw, cg)
             windows = windows.transpose(1, 2, 3, 4, 5, 0, 6).reshape(-1, oh, ow, kh, kw, groups * cg)
             padded = self.fold_nhwc(windows, padded_size, stride, dilation)
             x[images] = padded[:, top : top + size[0], left : left + size[1]]
+
+        self.each(block, self.blocks(n, oh * ow * kh * kw * cg * groups * g.itemsize))
         return x.transpose(0, 3, 1, 2)
 
     def conv2d_weight_grad(
@@ -121,12 +123,15 @@ class ConvKernels:
         xp = self.xp
         n, o, oh, ow = g.shape
         c = x.shape[1]
-        total = xp.zeros((groups, kernel[0] * kernel[1] * c // groups, o // groups), dtype=g.dtype)
-        for images in self.conv_blocks(n, oh * ow * kernel[0] * kernel[1] * c * g.itemsize):
+
+        def block(images: slice) -> Any:
             padded = self.pad_nhwc(x[images].transpose(0, 2, 3, 1), padding)
             columns = self._columns(padded, kernel, stride, dilation, (oh, ow), groups)
             rows = _split_groups(g[images].transpose(0, 2, 3, 1).reshape(-1, o), groups)
-            total += xp.matmul(columns.transpose(0, 2, 1), rows)
+            return xp.matmul(columns.transpose(0, 2, 1), rows)
+
+        shape = (groups, kernel[0] * kernel[1] * c // groups, o // groups)
+        total = self.total(block, self.blocks(n, oh * ow * kernel[0] * kernel[1] * c * g.itemsize), shape, g.dtype)
         weight = total.reshape(groups, *kernel, c // groups, o // groups).transpose(0, 4, 3, 1, 2)
         return weight.reshape(o, c // groups, *kernel)
 

@@ -40,30 +40,45 @@ class PoolKernels:
 
     xp: Any
     pad_nhwc: Any
+    blocks: Any
+    each: Any
 
     def max_pool2d(self, x: Any, window: Window) -> tuple[Any, Any]:
         """Return the largest value of each window and its position in the window (row-major, the first of equals)."""
         xp = self.xp
         lowest = -float("inf") if x.dtype.kind == "f" else int(xp.iinfo(x.dtype).min)
-        padded = self.pad_nhwc(x.transpose(0, 2, 3, 1), window.padding, lowest)
-        (_, _, rows, cols), *others = window.taps()
-        best = padded[:, rows, cols]
-        index = xp.zeros(best.shape, dtype=window.index_dtype)
-        for k, (_, _, rows, cols) in enumerate(others, start=1):
-            value = padded[:, rows, cols]
-            better = (value > best) | (value != value)  # a NaN wins, as in PyTorch
-            index = xp.maximum(index, better * index.dtype.type(k))  # k only grows, so the larger one is the later one
-            best = xp.maximum(best, value)
-        return (best if others else best.copy()).transpose(0, 3, 1, 2), index.transpose(0, 3, 1, 2)
+        shape = (x.shape[0], *window.out, x.shape[1])
+        y, index = xp.empty(shape, dtype=x.dtype), xp.zeros(shape, dtype=window.index_dtype)
+
+        def block(images: slice) -> None:
+            padded = self.pad_nhwc(x[images].transpose(0, 2, 3, 1), window.padding, lowest)
+            (_, _, rows, cols), *others = window.taps()
+            best, place = y[images], index[images]
+            best[...] = padded[:, rows, cols]
+            for k, (_, _, rows, cols) in enumerate(others, start=1):
+                value = padded[:, rows, cols]
+                better = (value > best) | (value != value)  # a NaN wins, as in PyTorch
+                xp.maximum(place, better * place.dtype.type(k), out=place)  # k only grows: the larger one is the later one
+                xp.maximum(best, value, out=best)
+
+        self.each(block, self._image_blocks(y))
+        return y.transpose(0, 3, 1, 2), index.transpose(0, 3, 1, 2)
 
     def max_pool2d_scatter(self, g: Any, index: Any, window: Window) -> Any:
         """Send every g to the input pixel that ``index`` names in its window: the gradient of ``max_pool2d``."""
         xp = self.xp
         g, index = g.transpose(0, 2, 3, 1), index.transpose(0, 2, 3, 1)
         padded = xp.zeros((g.shape[0], *window.padded, g.shape[3]), dtype=g.dtype)
-        for k, (_, _, rows, cols) in enumerate(window.taps()):
-            padded[:, rows, cols] += g * (index == k)
+
+        def block(images: slice) -> None:
+            for k, (_, _, rows, cols) in enumerate(window.taps()):
+                padded[images, rows, cols] += g[images] * (index[images] == k)
+
+        self.each(block, self._image_blocks(padded))
         return self._crop(padded, window)
+
+    def _image_blocks(self, x: Any) -> list[slice]:
+        return self.blocks(len(x), 4 * x[0].nbytes if len(x) else 1)  # with the temporaries
 
     def max_pool2d_gather(self, x: Any, index: Any, window: Window) -> Any:
         """Take from every window the pixel that ``index`` names: the transpose of ``max_pool2d_scatter``."""
