@@ -9,14 +9,15 @@ import numpy as np
 
 from minidl.backend.cpu.layout import LEAST
 from minidl.backend.cpu.threads import get_num_threads, share, single_blas, spans
-from minidl.backend.reference.blocks import BLOCK_BYTES, BlockKernels
+from minidl.backend.reference import blocks as reference
+from minidl.backend.reference.blocks import BlockKernels
 
 
 class CpuBlocks(BlockKernels):
     """As the reference, by several threads at once."""
 
     def blocks(self, batch: int, bytes_per_item: int) -> list[slice]:
-        step = max(1, BLOCK_BYTES // max(1, bytes_per_item))
+        step = max(1, reference.BLOCK_BYTES // max(1, bytes_per_item))
         if batch * bytes_per_item > 8 * LEAST:  # enough for every thread to get some
             step = min(step, -(-batch // get_num_threads()))
         return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]

@@ -31,7 +31,7 @@ class CpuMatmul(MatmulKernels):
                 y += bias
             return y
         fast = fast_kernels()
-        if work < SMALL and (fast is None or not _packable(a, b) or a.dtype.char != "f"):
+        if work < (MEDIUM if fast is None else SMALL) and (fast is None or not _packable(a, b) or a.dtype.char != "f"):
             return super().matmul(a, b, bias)
         shapes = (a.shape, b.shape)
         if fast is None or a.dtype.char != "f" or not _packable(a, b):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from minidl.backend.reference import depthwise
+
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
 
@@ -86,8 +88,11 @@ class ConvKernels:
 
         def block(images: slice) -> None:
             padded = self.pad_nhwc(x[images].transpose(0, 2, 3, 1), padding)
-            columns = self._columns(padded, (kh, kw), stride, dilation, out, groups)
-            y[images] = _merge_groups(xp.matmul(columns, matrix)).reshape(-1, *out, o)
+            if groups == c == o:
+                depthwise.forward(padded, weight, taps((kh, kw), stride, dilation, out), y[images])
+            else:
+                columns = self._columns(padded, (kh, kw), stride, dilation, out, groups)
+                y[images] = _merge_groups(xp.matmul(columns, matrix)).reshape(-1, *out, o)
             if bias is not None:
                 y[images] += bias
 
@@ -107,10 +112,15 @@ class ConvKernels:
         x = xp.empty((n, *size, cg * groups), dtype=g.dtype)
 
         def block(images: slice) -> None:
-            rows = _split_groups(g[images].transpose(0, 2, 3, 1).reshape(-1, o), groups)
-            windows = xp.matmul(rows, matrix).reshape(groups, -1, oh, ow, kh, kw, cg)
-            windows = windows.transpose(1, 2, 3, 4, 5, 0, 6).reshape(-1, oh, ow, kh, kw, groups * cg)
-            padded = self.fold_nhwc(windows, padded_size, stride, dilation)
+            cotangent = g[images].transpose(0, 2, 3, 1)
+            if groups == o and cg == 1:
+                padded = xp.zeros((len(cotangent), *padded_size, o), dtype=g.dtype)
+                depthwise.input_grad(cotangent, weight, taps((kh, kw), stride, dilation, (oh, ow)), padded)
+            else:
+                rows = _split_groups(cotangent.reshape(-1, o), groups)
+                windows = xp.matmul(rows, matrix).reshape(groups, -1, oh, ow, kh, kw, cg)
+                windows = windows.transpose(1, 2, 3, 4, 5, 0, 6).reshape(-1, oh, ow, kh, kw, groups * cg)
+                padded = self.fold_nhwc(windows, padded_size, stride, dilation)
             x[images] = padded[:, top : top + size[0], left : left + size[1]]
 
         self.each(block, self.blocks(n, oh * ow * kh * kw * cg * groups * g.itemsize))
@@ -126,6 +136,11 @@ class ConvKernels:
 
         def block(images: slice) -> Any:
             padded = self.pad_nhwc(x[images].transpose(0, 2, 3, 1), padding)
+            if groups == c == o:
+                part = xp.empty((o, 1, *kernel), dtype=g.dtype)
+                met = taps(kernel, stride, dilation, (oh, ow))
+                depthwise.weight_grad(g[images].transpose(0, 2, 3, 1), padded, met, part)
+                return part.reshape(o, -1, 1)
             columns = self._columns(padded, kernel, stride, dilation, (oh, ow), groups)
             rows = _split_groups(g[images].transpose(0, 2, 3, 1).reshape(-1, o), groups)
             return xp.matmul(columns.transpose(0, 2, 1), rows)
