@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from minidl.backend import backend_of
-from minidl.ops.base import Elementwise, Op, at_place, raw, same_dtype, sum_to
+from minidl.ops.base import Op, at_place, raw, same_dtype, sum_to
 from minidl.ops.reduction import mean, norm, var
 from minidl.ops.shape import broadcast_to, reshape
 from minidl.ops.unary import rsqrt
@@ -70,38 +70,44 @@ class Normalize(Op):
         return arrays[: draw.integer(1, 3)], lambda x, w=None, b=None: Normalize(axes, 0.1, affine)(x, w, b)
 
 
-class NormalizeBy(Elementwise):
-    """(x − mean) / √(variance + ε) · weight + bias, with a given mean and variance (arrays, to be held constant)."""
+class NormalizeBy(Op):
+    """(x − mean) / √(variance + ε) · weight + bias, with a given mean and variance (arrays, to be held constant).
+
+    All but x have a shape that can be viewed as ``affine``, which broadcasts against x; weight and bias may be None.
+    """
 
     quiet = True
     promotes = False
 
-    def __init__(self, mean, variance, eps):
-        self.mean, self.variance, self.eps = mean, variance, eps
+    def __init__(self, mean, variance, eps, affine):
+        self.mean, self.variance, self.eps, self.affine = mean, variance, eps, affine
 
     def forward(self, xp, x, weight, bias):
-        self.middle = self.mean.astype(x.dtype, copy=False)
-        self.invstd = (1 / xp.sqrt(self.variance + self.eps)).astype(x.dtype, copy=False)
+        self.middle = self.mean.reshape(self.affine).astype(x.dtype, copy=False)
+        self.invstd = (1 / xp.sqrt(self.variance.reshape(self.affine) + self.eps)).astype(x.dtype, copy=False)
+        self.shapes = getattr(weight, "shape", None), getattr(bias, "shape", None)
+        weight, bias = (None if t is None else t.reshape(self.affine) for t in (weight, bias))
         return xp.normalize(x, weight, bias, self.middle, self.invstd)
 
     def vjp_x(self, g, weight):
-        return g * (self.invstd if weight is None else weight * self.invstd)
+        return g * (self.invstd if weight is None else reshape(weight, self.affine) * self.invstd)
 
     def vjp_weight(self, g, x):
-        return g * ((x - self.middle) * self.invstd)
+        return reshape(sum_to(g * ((x - self.middle) * self.invstd), self.affine), self.shapes[0])
 
     def vjp_bias(self, g):
-        return g
+        return reshape(sum_to(g, self.affine), self.shapes[1])
 
     def samples(draw):
         x = draw.array((draw.integer(1, 3), draw.integer(1, 3), *draw.shape(0, 2, 3)))
-        shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
-        statistics = draw.array(shape), draw.array(shape) ** 2
+        affine = (1, x.shape[1], *(1,) * (x.ndim - 2))
+        statistics = draw.array(affine), draw.array(affine) ** 2
+        shape = draw.choice([affine, (x.shape[1],)])
         arrays = (x, draw.array(shape), draw.array(shape))
 
         def apply(x, w=None, b=None):
             mean, variance = (backend_of(raw(x)).from_numpy(a) for a in statistics)
-            return NormalizeBy(mean, variance, 0.1)(x, w, b)
+            return NormalizeBy(mean, variance, 0.1, affine)(x, w, b)
 
         return arrays[: draw.integer(1, 3)], apply
 
@@ -146,9 +152,7 @@ def batch_norm(
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError("batch_norm: Expected running_mean and running_var to be defined when training=False")
-        return NormalizeBy(raw(running_mean).reshape(shape), raw(running_var).reshape(shape), eps)(
-            input, *(None if t is None else reshape(t, shape) for t in (weight, bias))
-        )
+        return NormalizeBy(raw(running_mean), raw(running_var), eps, shape)(input, weight, bias)
     count = math.prod(input.shape) // channels if channels else 0
     if count == 1:
         raise ValueError(

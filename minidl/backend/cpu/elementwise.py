@@ -38,7 +38,12 @@ class CpuElementwise(ElementwiseKernels):
 
     def hardtanh(self, x: Any, low: float, high: float, out: Any = None) -> Any:
         y = np.empty_like(x) if out is None else out
-        done = _shared(lambda a, b: np.maximum(np.minimum(a, high, out=b), low, out=b), y, x)
+        fast = fast_kernels() if x.dtype.char in "fd" and x.size >= SMALL else None
+
+        def compiled(x: Any, out: Any) -> None:
+            fast.hardtanh_flat(x, float(low), float(high), out)  # type: ignore[union-attr]
+
+        done = fast is not None and _shared(compiled, y, x)
         return y if done else np.clip(x, low, high, out=out)
 
     def relu_grad(self, g: Any, y: Any) -> Any:

@@ -15,6 +15,7 @@ from minidl.backend.cpu.layout import empty_nhwc
 from minidl.backend.cpu.threads import Span, share, single_blas, spans
 from minidl.backend.cpu.workspace import workspace
 
+WORTHWHILE = 1 << 21  # multiplications
 WINDOW_BYTES = 1 << 19  # of windows at a time and thread
 
 
@@ -28,7 +29,7 @@ def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bia
         for a, b in _blocks(conv, rows, conv.out[1]):
             multiply(_windows(fast, conv, x, a, b), lines[a:b].reshape(-1, conv.o))
 
-    share(part, spans(len(lines)))
+    share(part, spans(len(lines), _least(conv, conv.out[1])))
     return y
 
 
@@ -48,7 +49,7 @@ def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) 
             multiply(rows, windows.reshape(len(rows), -1))
             fast.fold_images(windows, conv.stride, conv.corner, conv.dilation, x[a:b])
 
-    share(part, spans(conv.n))
+    share(part, spans(conv.n, _least(conv, conv.out[0] * conv.out[1])))
     return x
 
 
@@ -56,29 +57,47 @@ def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> n
     """The gradient for the weight (O, C, KH, KW)."""
     (kh, kw), c, o = conv.kernel, conv.c, conv.o
     lines = g.reshape(-1, conv.out[1], o)
-    by_tiles = conv.dtype == "float32" and o % 16 == 0
+    size = kh * kw * c
+    turned = o % 16 != 0 and size % 16 == 0  # the vectors then run along the windows
+    by_tiles = conv.dtype == "float32" and (o % 16 == 0 or turned)
 
     def part(rows: Span) -> np.ndarray:
-        total = np.zeros((kh * kw * c, o), g.dtype)
+        total = np.zeros((o, size) if turned else (size, o), g.dtype)
         for a, b in _blocks(conv, rows, conv.out[1]):
             windows, cotangents = _windows(fast, conv, x, a, b), lines[a:b].reshape(-1, o)
+            factors = (cotangents, windows) if turned else (windows, cotangents)
             if by_tiles:
-                fast.add_matmul(windows, cotangents, 0, len(windows), total)
+                fast.add_matmul(*factors, 0, len(windows), total)
             else:
                 with single_blas:
-                    total += windows.T @ cotangents
+                    total += factors[0].T @ factors[1]
         return total
 
     large = kh * kw * c * o > 1 << 16  # then every further sum costs more than idle time
-    total = sum(share(part, spans(len(lines), pieces=1 if large else 4))).reshape(kh, kw, c, o)
+    total, *others = share(part, spans(len(lines), _least(conv, conv.out[1]), pieces=1 if large else 4))
+    for other in others:
+        total += other
+    total = (total.T if turned else total).reshape(kh, kw, c, o)
     return np.ascontiguousarray(total.transpose(3, 2, 0, 1))
 
 
 def _multiplier(fast: Any, matrix: np.ndarray, start: np.ndarray) -> Any:
     """A function that writes ``rows @ matrix + start`` into an array."""
-    if matrix.dtype == "float32" and matrix.shape[1] % 16 == 0:
+    columns = matrix.shape[1]
+    if matrix.dtype == "float32" and (columns % 16 == 0 or columns >= 20):
         strips = strips_of(fast, matrix if matrix.flags.f_contiguous else np.ascontiguousarray(matrix))
-        return lambda rows, out: fast.matmul_strips(rows, strips, start, 0, len(rows), out)
+        width = len(strips) * 16
+        if width == columns:
+            return lambda rows, out: fast.matmul_strips(rows, strips, start, 0, len(rows), out)
+        padded = np.zeros(width, start.dtype)
+        padded[:columns] = start
+
+        def with_padding(rows: np.ndarray, out: np.ndarray) -> None:
+            whole = workspace("whole", (len(rows), width), out.dtype)
+            fast.matmul_strips(rows, strips, padded, 0, len(rows), whole)
+            out[...] = whole[:, :columns]
+
+        return with_padding
 
     def by_blas(rows: np.ndarray, out: np.ndarray) -> None:
         with single_blas:
@@ -91,6 +110,11 @@ def _multiplier(fast: Any, matrix: np.ndarray, start: np.ndarray) -> Any:
 def _matrix(weight: np.ndarray) -> np.ndarray:
     """(O, C, KH, KW) as (KH · KW · C, O), its rows in the order of a window."""
     return weight.transpose(2, 3, 1, 0).reshape(-1, len(weight))
+
+
+def _least(conv: Convolution, windows_per_item: int) -> int:
+    """How many items make a part that is worth a thread's attention."""
+    return max(1, WORTHWHILE // (windows_per_item * conv.kernel[0] * conv.kernel[1] * conv.c * conv.o))
 
 
 def _plain(conv: Convolution) -> bool:
@@ -110,7 +134,7 @@ def _windows(fast: Any, conv: Convolution, x: np.ndarray, a: int, b: int) -> np.
 
 def _blocks(conv: Convolution, span: Span, windows_per_item: int) -> list[Span]:
     """Cut a span into runs whose windows need ``WINDOW_BYTES`` at most (or into single items)."""
-    if _plain(conv):
+    if _plain(conv) and conv.o % 16 == 0 == conv.c % 16:
         return [span]
     size = windows_per_item * conv.kernel[0] * conv.kernel[1] * conv.c * conv.dtype.itemsize
     step = max(1, WINDOW_BYTES // size)

@@ -2,7 +2,7 @@
 
 from minidl.backend.cpu.fast.depthwise import depthwise, depthwise_input_grad, depthwise_weight_grad
 from minidl.backend.cpu.fast.direct import direct_conv, direct_weight_grad
-from minidl.backend.cpu.fast.elementwise import hardtanh_back, relu_back
+from minidl.backend.cpu.fast.elementwise import hardtanh_back, hardtanh_flat, relu_back
 from minidl.backend.cpu.fast.gemm import ROWS, add_matmul, matmul_strips, matmul_whole, pack_columns, pack_rows
 from minidl.backend.cpu.fast.jit import check
 from minidl.backend.cpu.fast.loss import cross_entropy_back, cross_entropy_rows
@@ -42,6 +42,7 @@ __all__ = [
     "fold_images",
     "grad_tiles",
     "hardtanh_back",
+    "hardtanh_flat",
     "input_tiles",
     "kernel_matrix",
     "matmul_strips",

@@ -14,6 +14,16 @@ def relu_back(g, y, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def hardtanh_flat(x, low, high, out):  # type: ignore[no-untyped-def]
+    """out = x limited to [low, high]; NaN stays."""
+    least, most = x.dtype.type(low), x.dtype.type(high)
+    for k in range(x.size):
+        v = x[k]
+        v = least if v < least else v
+        out[k] = most if v > most else v
+
+
+@kernel
 def hardtanh_back(g, y, low, high, out):  # type: ignore[no-untyped-def]
     """out = g where y is strictly between the limits, else 0."""
     zero, least, most = g.dtype.type(0), g.dtype.type(low), g.dtype.type(high)
