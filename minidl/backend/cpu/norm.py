@@ -160,7 +160,7 @@ def _matrix(x: np.ndarray, repeats: int) -> np.ndarray:
 
 
 def _repeat(v: np.ndarray, repeats: int) -> np.ndarray:
-    return v if repeats == 1 else np.tile(v, repeats)
+    return v if repeats == 1 else np.broadcast_to(v, (repeats, v.size)).reshape(-1)
 
 
 def _per_channel(x: np.ndarray, *arrays: Any) -> bool:

@@ -63,8 +63,7 @@ def spans(length: int, least: int = 1, pieces: int = PIECES) -> list[Span]:
     parts = 1 if _count == 1 else max(1, min(_count * pieces, length // max(1, least)))
     if parts == 1:
         return [(0, length)]
-    bounds = [length * i // parts for i in range(parts + 1)]
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    return [(length * i // parts, length * (i + 1) // parts) for i in range(parts)]
 
 
 # -- the pool ----------------------------------------------------------------------------------------------------------

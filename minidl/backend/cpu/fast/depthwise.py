@@ -79,22 +79,36 @@ def depthwise_weight_grad(g, x, first, last, stride, padding, dilation, taps):  
     _, height, width, c = x.shape
     _, out_height, out_width, _ = g.shape
     kh, kw, _ = taps.shape
-    line = np.empty(c, taps.dtype)
+    source, cotangents = x.reshape(-1), g.reshape(-1)
+    lines = np.zeros((3, c), taps.dtype)  # the sums of three neighbouring taps at a time: fewer passes over g
+    line0, line1, line2 = lines[0], lines[1], lines[2]
     for row in range(first, last):
         image, out_y = row // out_height, row % out_height
         for i in range(kh):
             y = out_y * stride[0] - padding[0] + i * dilation[0]
             if y < 0 or y >= height:
                 continue
-            for j in range(kw):
-                for k in range(c):
-                    line[k] = 0
+            start = (image * height + y) * width
+            for j in range(0, kw, 3):
+                lines[:, :] = 0
                 for column in range(out_width):
+                    t = cotangents[(row * out_width + column) * c :]
                     place = column * stride[1] - padding[1] + j * dilation[1]
-                    if place >= 0 and place < width:
-                        source, cotangent = x[image, y, place], g[image, out_y, column]
+                    step = dilation[1]
+                    if j + 2 < kw and place >= 0 and place + 2 * step < width:
+                        s0, s1 = source[(start + place) * c :], source[(start + place + step) * c :]
+                        s2 = source[(start + place + 2 * step) * c :]
                         for k in range(c):
-                            line[k] += source[k] * cotangent[k]
-                target = taps[i, j]
-                for k in range(c):
-                    target[k] += line[k]
+                            line0[k] += s0[k] * t[k]
+                            line1[k] += s1[k] * t[k]
+                            line2[k] += s2[k] * t[k]
+                        continue
+                    for n in range(min(3, kw - j)):
+                        if place + n * step >= 0 and place + n * step < width:
+                            s0, line = source[(start + place + n * step) * c :], lines[n]
+                            for k in range(c):
+                                line[k] += s0[k] * t[k]
+                for n in range(min(3, kw - j)):
+                    target, line = taps[i, j + n], lines[n]
+                    for k in range(c):
+                        target[k] += line[k]
