@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from minidl.backend import backend_of
 from minidl.ops.base import Elementwise, Op, backend_of_any, raw
 from minidl.ops.inplace import apply_in_place
 from minidl.ops.reduction import sum
@@ -26,7 +27,7 @@ class ReLU(Elementwise):
         return xp.relu(x)
 
     def vjp(self, g, y):
-        return ReLUGrad(raw(y))(g)
+        return ReLUGrad(raw(y))(g) if isinstance(g, Tensor) else backend_of(g).relu_grad(g, y)
 
 
 class ReLUGrad(Op):
@@ -57,7 +58,9 @@ class Hardtanh(Elementwise):
         return xp.hardtanh(x, self.low, self.high)
 
     def vjp(self, g, y):
-        return HardtanhGrad(raw(y), self.low, self.high)(g)
+        if isinstance(g, Tensor):
+            return HardtanhGrad(raw(y), self.low, self.high)(g)
+        return backend_of(g).hardtanh_grad(g, y, self.low, self.high)
 
     def samples(draw):
         low, high = draw.choice([(-1.0, 1.0), (0.0, 1.5)])
