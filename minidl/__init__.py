@@ -13,7 +13,8 @@ Names, defaults and semantics are PyTorch's wherever it has the thing.
 from minidl import dtypes, ops
 from minidl.autograd.anomaly import detect_anomaly
 from minidl.autograd.mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
-from minidl.backend import device
+from minidl.backend import device, get_num_threads, set_num_threads
+from minidl.backend.config import show_config
 from minidl.dtypes import (
     bool,
     double,

@@ -1,7 +1,8 @@
 """Devices and the backends behind them. Knows arrays and nothing of Tensors.
 
 ``backend_of(array)`` finds the kernels for an array by its type; ``device("cuda")`` names a place. A further backend
-(the tests have one that behaves like CuPy without a GPU) joins with ``register_backend``.
+(the tests have one that behaves like CuPy without a GPU) joins with ``register_backend``. ``explain(function)`` tells
+which implementation each kernel took.
 """
 
 from __future__ import annotations
@@ -14,8 +15,22 @@ from minidl.backend.allocator import keep_freed_memory
 from minidl.backend.base import Backend
 from minidl.backend.device import device
 from minidl.backend.cpu import CpuBackend
+from minidl.backend.cpu.conv.select import use_winograd
+from minidl.backend.cpu.explain import explain
+from minidl.backend.cpu.threads import get_num_threads, set_num_threads
 
-__all__ = ["Backend", "backend_for", "backend_of", "device", "is_array", "register_backend"]
+__all__ = [
+    "Backend",
+    "backend_for",
+    "backend_of",
+    "device",
+    "explain",
+    "get_num_threads",
+    "is_array",
+    "register_backend",
+    "set_num_threads",
+    "use_winograd",
+]
 
 _by_name: dict[str, Backend] = {}
 _by_array_type: dict[type, Backend] = {}

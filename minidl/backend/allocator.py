@@ -17,12 +17,22 @@ _LARGEST_MMAP_THRESHOLD = 32 << 20  # glibc refuses more
 _KEEP = (1 << 31) - 1  # bytes at the top of the heap that are not given back; the largest that fits a C int
 
 
+_kept = False
+
+
+def kept() -> bool:
+    """Whether ``keep_freed_memory`` has raised the thresholds."""
+    return _kept
+
+
 def keep_freed_memory() -> bool:
     """Raise glibc's thresholds. Returns whether that was done."""
+    global _kept
     if not sys.platform.startswith("linux") or os.environ.get("MINIDL_KEEP_MEMORY", "1") == "0":
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)) and bool(mallopt(_M_TRIM_THRESHOLD, _KEEP))
+    _kept = bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)) and bool(mallopt(_M_TRIM_THRESHOLD, _KEEP))
+    return _kept

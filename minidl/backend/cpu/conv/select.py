@@ -23,6 +23,11 @@ def use_winograd(on: bool) -> None:
     _winograd = bool(on)
 
 
+def winograd_is_used() -> bool:
+    """Whether Winograd's algorithm may be picked."""
+    return _winograd
+
+
 def choose(conv: Convolution, use: str) -> tuple[str, str]:
     """The algorithm for a use ("forward", "input_grad" or "weight_grad"), and the reason.
 

@@ -1,0 +1,236 @@
+"""The compiled kernels: what they round, who picks them, when they are compiled, and what happens without them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minidl
+from minidl import backend, nn
+from minidl.backend import Backend, backend_for
+from minidl.backend.cpu.compiled import fast_kernels
+from minidl.backend.cpu.conv import select
+from minidl.nn import functional as F
+from minidl.ops.samples import Draw
+from tests.drawing import Hypothesis
+
+cpu, reference = backend_for("cpu"), Backend("cpu", np, np.ndarray)
+compiled = pytest.mark.skipif(fast_kernels() is None, reason="no compiled kernels here")
+PACKAGE = Path(minidl.__file__).parent
+
+
+def error(actual: Any, expected: Any) -> float:
+    """Relative to the norm of what was expected."""
+    return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
+
+
+def picks(function: Any) -> set[str]:
+    return {choice.picked for choice in backend.explain(function).choices}
+
+
+# -- convolution -------------------------------------------------------------------------------------------------------
+
+
+@compiled
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_winograd_errs_by_less_than_a_hundred_thousandth(data: st.DataObject) -> None:
+    """Forward and both gradients, on any size and border; against float64, relative to the norm."""
+    draw = Draw(Hypothesis(data))
+    rng = draw.generator()
+    r = draw.choice([3, 3, 5])
+    c, o = draw.choice([16, 32, 64, 128]), draw.choice([16, 48, 64, 128])
+    padding = (draw.integer(0, r - 1), draw.integer(0, r - 1))
+    size = [r + draw.integer(0, 14) for _ in range(2)]
+    n = draw.choice([1, 2, 7])
+    x, w = rng.standard_normal((n, c, *size)), rng.standard_normal((o, c, r, r))
+    x += draw.choice([0.0, 1.0])
+    geometry = (1, 1), tuple((p, p) for p in padding), (1, 1), 1
+    y = reference.conv2d(x, w, *geometry)
+    g = rng.standard_normal(y.shape)
+    before = select.DIRECT_PRODUCT
+    select.DIRECT_PRODUCT = 0  # so that few channels too come here
+    try:
+        x32, w32, g32 = (a.astype(np.float32) for a in (x, w, g))
+        names = picks(lambda: cpu.conv2d(x32, w32, *geometry))
+        assert len(names) == 1 and names.pop().startswith("winograd")
+        assert error(cpu.conv2d(x32, w32, *geometry), y) < 1e-5
+        dx = reference.conv2d_input_grad(g, w, tuple(size), *geometry)
+        assert error(cpu.conv2d_input_grad(g32, w32, tuple(size), *geometry), dx) < 1e-5
+        dw = reference.conv2d_weight_grad(g, x, (r, r), *geometry)
+        assert error(cpu.conv2d_weight_grad(g32, x32, (r, r), *geometry), dw) < 1e-5
+    finally:
+        select.DIRECT_PRODUCT = before
+
+
+@compiled
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_every_algorithm_computes_the_convolution(data: st.DataObject) -> None:
+    """Sizes, channels, strides and groups of real networks, in both precisions, with and without a bias."""
+    draw = Draw(Hypothesis(data))
+    rng = draw.generator()
+    dtype = draw.choice([np.float32, np.float32, np.float64])
+    depthwise = draw.integer(0, 3) == 0
+    c = draw.choice([1, 3, 8, 16, 24, 32, 64])
+    o = c if depthwise else draw.choice([5, 8, 16, 24, 32, 64])
+    groups = c if depthwise else 1
+    k = draw.choice([1, 3, 3, 5, 7])
+    stride = (draw.integer(1, 2), draw.integer(1, 2))
+    dilation = (draw.integer(1, 2),) * 2 if draw.integer(0, 3) == 0 else (1, 1)
+    padding = tuple((draw.integer(0, k // 2 + 1), draw.integer(0, k // 2)) for _ in range(2))
+    size = tuple(max(1, dilation[0] * (k - 1) + 1 + draw.integer(0, 18) - sum(p)) for p in padding)
+    if any(n + sum(p) < dilation[0] * (k - 1) + 1 for n, p in zip(size, padding, strict=True)):
+        return
+    n = draw.choice([1, 2, 5])
+    x, w = rng.standard_normal((n, c, *size)), rng.standard_normal((o, c // groups, k, k))
+    bias = rng.standard_normal(o) if draw.flag() else None
+    geometry = stride, padding, dilation, groups
+    y = reference.conv2d(x, w, *geometry, bias)
+    g = rng.standard_normal(y.shape)
+    if draw.flag():  # channels-last, as it comes from another convolution
+        x, g = (np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) for a in (x, g))
+    xs, ws, gs = (a.astype(dtype) for a in (x, w, g))
+    limit = 1e-5 if dtype is np.float32 else 1e-13
+    assert error(cpu.conv2d(xs, ws, *geometry, None if bias is None else bias.astype(dtype)), y) < limit
+    dx = reference.conv2d_input_grad(g, w, size, *geometry)
+    assert error(cpu.conv2d_input_grad(gs, ws, size, *geometry), dx) < limit
+    dw = reference.conv2d_weight_grad(g, x, (k, k), *geometry)
+    assert error(cpu.conv2d_weight_grad(gs, xs, (k, k), *geometry), dw) < limit
+
+
+@compiled
+def test_who_is_picked() -> None:
+    def conv(c: int, o: int, k: int = 3, dtype: Any = None, **options: Any) -> str:
+        x = minidl.zeros(16, c, 16, 16, dtype=dtype)
+        w = minidl.zeros(o, c // options.get("groups", 1), k, k, dtype=dtype)
+        (choice,) = backend.explain(lambda: F.conv2d(x, w, **options)).choices
+        assert choice.kernel == "conv2d" and choice.because
+        return choice.picked
+
+    assert conv(64, 64, padding=1) == "winograd F(4×4, 3×3)"
+    assert conv(64, 64, 5, padding=2) == "winograd F(2×2, 5×5)"
+    assert conv(16, 16, padding=1) == "direct"
+    assert conv(3, 64, 7, stride=2) == "direct"
+    assert conv(64, 64, 1) == "im2col"
+    assert conv(32, 32, groups=32) == "depthwise"
+    assert conv(64, 64, padding=1, dtype=minidl.float64) == "im2col"  # never Winograd
+    backend.use_winograd(False)
+    try:
+        assert "winograd" not in conv(256, 256, padding=1)
+    finally:
+        backend.use_winograd(True)
+    table = str(backend.explain(F.conv2d, minidl.zeros(16, 64, 16, 16), minidl.zeros(64, 64, 3, 3)))
+    assert "16×64×16×16 by 64×64×3×3, stride 1" in table and "winograd F(4×4, 3×3)" in table
+    assert "no kernel" in str(backend.explain(lambda: None))
+
+
+# -- with Numba missing, old, broken, or its cache cold ----------------------------------------------------------------
+
+STEP = """
+import sys, time
+import numpy as np
+import minidl
+from minidl import nn
+from minidl.nn import functional as F
+minidl.manual_seed(0)
+model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 10))
+loss = F.cross_entropy(model(minidl.randn(8, 3, 8, 8)), minidl.randint(0, 10, (8,)))
+loss.backward()
+print(f"{loss.item():.5f}")
+minidl.show_config()
+"""
+
+
+def run(code: str, path: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    lead = f"import sys; sys.path.insert(0, {str(path)!r})\n" if path else ""
+    done = subprocess.run(
+        [sys.executable, "-c", lead + code], env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+EXPECTED: list[str] = []
+
+
+def usual_loss() -> str:
+    if not EXPECTED:
+        EXPECTED.append(run(STEP).stdout.split()[0])
+    return EXPECTED[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("raise ImportError('No module named numba', name='numba')", "Numba is not installed (pip install 'minidl[fast]')"),
+        ("__version__ = '0.43.1'", "Numba 0.43.1 is too old, 0.61 is needed"),
+        ("raise OSError('libLLVM is gone')", "Numba cannot be imported (OSError: libLLVM is gone)"),
+        ("__version__ = '0.70.0'\nclass config: DISABLE_JIT = 0", "Numba 0.70.0 cannot compile here"),
+    ],
+)
+def test_without_a_numba_that_works_numpy_serves_and_says_so_when_asked(source: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "numba.py").write_text(source)
+    done = run(STEP, tmp_path)
+    assert done.stderr == ""  # not unasked
+    assert abs(float(done.stdout.split()[0]) - float(usual_loss())) < 1e-4
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("compiled kernels")]
+    assert "off: " in line and reason in line
+
+
+def test_the_switch_turns_the_compiled_kernels_off() -> None:
+    assert "off: MINIDL_FAST=0" in run(STEP, MINIDL_FAST="0").stdout
+
+
+@compiled
+def test_a_cold_cache_is_announced_once_and_a_warm_one_is_silent(tmp_path: Path) -> None:
+    cold = run(STEP, NUMBA_CACHE_DIR=str(tmp_path))
+    assert cold.stderr.count("minidl: compiling kernels") == 1 == len(cold.stderr.splitlines())
+    assert list(tmp_path.rglob("*.nbc"))
+    assert run(STEP, NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
+
+
+@compiled
+def test_processes_that_fill_the_cache_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", STEP], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for process in processes:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert out.split()[0] == usual_loss()
+    assert run(STEP, NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
+
+
+@compiled
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are made read-only otherwise on Windows")
+def test_a_read_only_installation_keeps_its_cache_with_the_user(tmp_path: Path) -> None:
+    """As root every folder can be written, so the copy's ``__pycache__`` is a file there: no cache fits beside the source."""
+    site, home = tmp_path / "site", tmp_path / "home"
+    shutil.copytree(PACKAGE, site / "minidl", ignore=shutil.ignore_patterns("__pycache__"))
+    home.mkdir()
+    blocked = [path for path in site.rglob("*") if path.is_dir()]
+    for folder in blocked:
+        (folder / "__pycache__").write_text("")
+        folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    environment = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        first = run(STEP, site, **environment)
+        assert "compiling" in first.stderr and first.stdout.split()[0] == usual_loss()
+        assert run(STEP, site, **environment).stderr == ""
+        assert list(home.rglob("*.nbc"))
+    finally:
+        for folder in blocked:
+            folder.chmod(stat.S_IRWXU)
