@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minidl
-from minidl import backend, nn
+from minidl import backend
 from minidl.backend import Backend, backend_for
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.conv import select
@@ -155,7 +155,11 @@ minidl.show_config()
 def run(code: str, path: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     lead = f"import sys; sys.path.insert(0, {str(path)!r})\n" if path else ""
     done = subprocess.run(
-        [sys.executable, "-c", lead + code], env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", lead + code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return done
@@ -173,13 +177,18 @@ def usual_loss() -> str:
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("raise ImportError('No module named numba', name='numba')", "Numba is not installed (pip install 'minidl[fast]')"),
+        (
+            "raise ImportError('No module named numba', name='numba')",
+            "Numba is not installed (pip install 'minidl[fast]')",
+        ),
         ("__version__ = '0.43.1'", "Numba 0.43.1 is too old, 0.61 is needed"),
         ("raise OSError('libLLVM is gone')", "Numba cannot be imported (OSError: libLLVM is gone)"),
         ("__version__ = '0.70.0'\nclass config: DISABLE_JIT = 0", "Numba 0.70.0 cannot compile here"),
     ],
 )
-def test_without_a_numba_that_works_numpy_serves_and_says_so_when_asked(source: str, reason: str, tmp_path: Path) -> None:
+def test_without_a_numba_that_works_numpy_serves_and_says_so_when_asked(
+    source: str, reason: str, tmp_path: Path
+) -> None:
     (tmp_path / "numba.py").write_text(source)
     done = run(STEP, tmp_path)
     assert done.stderr == ""  # not unasked
@@ -204,7 +213,9 @@ def test_a_cold_cache_is_announced_once_and_a_warm_one_is_silent(tmp_path: Path)
 def test_processes_that_fill_the_cache_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     processes = [
-        subprocess.Popen([sys.executable, "-c", STEP], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", STEP], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for _ in range(3)
     ]
     for process in processes:

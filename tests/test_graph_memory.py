@@ -174,7 +174,7 @@ def train(steps):
         optimizer.step()
 
     tracemalloc.start()
-    for _ in range(3):
+    for _ in range(100):  # until the caches of threadpoolctl and the interpreter are full
         step()
     gc.collect()
     before, _ = tracemalloc.get_traced_memory()

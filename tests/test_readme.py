@@ -53,6 +53,6 @@ def test_the_examples_refuse_bad_options():
     if not minidl.cuda.is_available():
         done = subprocess.run([sys.executable, script, "--device", "cuda"], capture_output=True, text=True, timeout=120)
         assert done.returncode == 1
-        assert re.search(r"^quickstart: device 'cuda' was asked for, but CuPy .*Install the extra", done.stderr, re.DOTALL)
-
-
+        assert re.search(
+            r"^quickstart: device 'cuda' was asked for, but CuPy .*Install the extra", done.stderr, re.DOTALL
+        )

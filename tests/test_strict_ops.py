@@ -37,8 +37,9 @@ def same(actual: Tensor, expected: Tensor, rtol: float) -> None:
     np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * float(np.abs(b).max(initial=0)))
 
 
-# What makes the CPU wait for the GPU. The size of what a mask selects must be known; `gather` checks its indices.
-WAITS = {"Gather": {"int"}, "GetItem": {"mask"}, "ScatterAdd": {"mask"}, "Transfer": {"get"}}
+# What makes the CPU wait for the GPU. The size of what a mask selects must be known; `gather` and
+# `cross_entropy` check their indices.
+WAITS = {"CrossEntropy": {"int"}, "Gather": {"int"}, "GetItem": {"mask"}, "ScatterAdd": {"mask"}, "Transfer": {"get"}}
 
 
 def check_on_strict(

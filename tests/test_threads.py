@@ -130,7 +130,11 @@ HEAD = "import os, sys\nimport numpy as np\nimport minidl\nfrom tests.test_threa
 
 def run(code: str, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", HEAD + code], env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", HEAD + code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -142,7 +146,10 @@ def test_the_environment_sets_the_number():
 
 def test_a_bad_number_in_the_environment_is_refused():
     done = subprocess.run(
-        [sys.executable, "-c", "import minidl"], env={**os.environ, "MINIDL_NUM_THREADS": "two"}, capture_output=True, text=True
+        [sys.executable, "-c", "import minidl"],
+        env={**os.environ, "MINIDL_NUM_THREADS": "two"},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode and "MINIDL_NUM_THREADS must be a positive whole number, got 'two'" in done.stderr
 

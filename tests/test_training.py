@@ -22,7 +22,12 @@ def small_parts(seed=0, epochs=3):
     """A network with everything that has state: batch norm, dropout, momentum, a schedule, augmentation."""
     minidl.manual_seed(seed)
     model = nn.Sequential(
-        nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(4 * 13 * 13, 10)
+        nn.Conv2d(1, 4, 3, stride=2),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(4 * 13 * 13, 10),
     )
     data = Subset(FashionMini(transform=RandomCrop(28, padding=2)), range(0, 300))
     loader = DataLoader(data, batch_size=50, shuffle=True, seed=5)
@@ -167,8 +172,15 @@ def test_schedulers_step_when_they_should():
     assert [row["lr"] for row in history] == pytest.approx([1e-3, 1e-4, 1e-5])
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     plateau = optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, factor=0.5)
-    history = Trainer(model, optimizer, loss=lambda y, t: (y - t).sum() * 0 + 1, scheduler=plateau).fit(loader, epochs=4)
-    assert [row["lr"] for row in history] == [0.1, 0.1, 0.05, 0.025]  # the first epoch sets the mark, the others miss it
+    history = Trainer(model, optimizer, loss=lambda y, t: (y - t).sum() * 0 + 1, scheduler=plateau).fit(
+        loader, epochs=4
+    )
+    assert [row["lr"] for row in history] == [
+        0.1,
+        0.1,
+        0.05,
+        0.025,
+    ]  # the first epoch sets the mark, the others miss it
 
 
 def test_metrics():

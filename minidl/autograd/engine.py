@@ -261,7 +261,9 @@ def _check_nan(node: Node, results: Sequence[Any]) -> None:
 
 def _roots(tensors: Any, grad_tensors: Any, create_graph: bool) -> list[tuple[Edge, Any]]:
     """Pair every output's edge with its cotangent."""
-    if isinstance(tensors, Tensor) and grad_tensors is None and tensors.array.size == 1:  # a loss: the usual case, for speed
+    if (
+        isinstance(tensors, Tensor) and grad_tensors is None and tensors.array.size == 1
+    ):  # a loss: the usual case, for speed
         edge = edge_of(tensors)
         if edge is not None:
             array = tensors.array

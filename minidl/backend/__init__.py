@@ -13,11 +13,11 @@ import numpy as np
 
 from minidl.backend.allocator import keep_freed_memory
 from minidl.backend.base import Backend
-from minidl.backend.device import device
 from minidl.backend.cpu import CpuBackend
 from minidl.backend.cpu.conv.select import use_winograd
 from minidl.backend.cpu.explain import explain
 from minidl.backend.cpu.threads import get_num_threads, set_num_threads
+from minidl.backend.device import device
 
 __all__ = [
     "Backend",

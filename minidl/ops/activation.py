@@ -225,7 +225,9 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def _can_be_overwritten(x: Any) -> bool:
     """Whether the fast way of an in-place activation is open: a float Tensor of its own memory (else a new one is made)."""
-    return isinstance(x, Tensor) and x._base is None and x.dtype.kind == "f" and getattr(x.array.flags, "writeable", True)
+    return (
+        isinstance(x, Tensor) and x._base is None and x.dtype.kind == "f" and getattr(x.array.flags, "writeable", True)
+    )
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:

@@ -163,7 +163,7 @@ class Op(Node):
 
     def _record(self, inputs: tuple[Any, ...], y: Tensor) -> None:
         """If an input wants a gradient: become the node that made ``y``."""
-        edges = []
+        edges: list[Any] = []
         for x in inputs:
             if not isinstance(x, Tensor):
                 edges.append(None)

@@ -79,7 +79,7 @@ class CrossEntropy(Op):
         self.scale = 1.0
         if self.mean:
             self.scale = math.nan if type(count) is int and not count else 1 / count
-        return (total * self.scale).astype(x.dtype)
+        return xp.asarray(total * self.scale, dtype=x.dtype)
 
     def vjp(self, g, x):
         if not isinstance(g, Tensor):

@@ -26,7 +26,6 @@ from minidl.ops import (
     special,
     unary,
 )
-from minidl.ops import inplace
 from minidl.ops import shape as shaping
 from minidl.ops.base import Op, cast
 from minidl.ops.inplace import in_place

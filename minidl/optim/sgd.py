@@ -89,7 +89,9 @@ class SGD(Optimizer):
             begun = self.state[p].get("momentum_buffer") is not None
             self._steps([p], [g], [self._buffer(p, "momentum_buffer")], group, group["dampening"] if begun else 0)
 
-    def _steps(self, params: list[Tensor], grads: list[Any], bufs: list[Any], group: dict[str, Any], damp: float) -> None:
+    def _steps(
+        self, params: list[Tensor], grads: list[Any], bufs: list[Any], group: dict[str, Any], damp: float
+    ) -> None:
         for backend, chosen in by_backend(params):
             backend.sgd_steps(
                 [params[i].array for i in chosen],

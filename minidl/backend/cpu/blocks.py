@@ -29,7 +29,9 @@ class CpuBlocks(BlockKernels):
             share(function, blocks)
         return None
 
-    def total(self, function: Callable[[slice], Any], blocks: Sequence[slice], shape: tuple[int, ...], dtype: Any) -> Any:
+    def total(
+        self, function: Callable[[slice], Any], blocks: Sequence[slice], shape: tuple[int, ...], dtype: Any
+    ) -> Any:
         if len(blocks) < 2:
             return super().total(function, blocks, shape, dtype)
 

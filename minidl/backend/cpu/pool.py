@@ -25,9 +25,7 @@ class CpuPool(PoolKernels):
         corner = window.padding[0][0], window.padding[1][0]
         rows = spans(len(y) * window.out[0], max(1, LEAST * len(y) * window.out[0] // x.size))
         share(
-            lambda part: fast.max_pool_rows(
-                x, *part, window.kernel, window.stride, corner, window.dilation, y, index
-            ),
+            lambda part: fast.max_pool_rows(x, *part, window.kernel, window.stride, corner, window.dilation, y, index),
             rows,
         )
         return nchw(y), nchw(index)

@@ -23,7 +23,9 @@ class BlockKernels:
         for block in blocks:
             function(block)
 
-    def total(self, function: Callable[[slice], Any], blocks: Sequence[slice], shape: tuple[int, ...], dtype: Any) -> Any:
+    def total(
+        self, function: Callable[[slice], Any], blocks: Sequence[slice], shape: tuple[int, ...], dtype: Any
+    ) -> Any:
         """Add up what the function returns for every block: an array of this shape."""
         result = self.xp.zeros(shape, dtype=dtype)
         for block in blocks:

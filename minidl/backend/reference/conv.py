@@ -15,7 +15,6 @@ Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
 
 
-
 def output_size(size: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:
     """Number of positions of a window of ``kernel`` taps, ``dilation`` apart, along a padded axis."""
     return (size + padding[0] + padding[1] - dilation * (kernel - 1) - 1) // stride + 1

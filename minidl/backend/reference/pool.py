@@ -58,7 +58,9 @@ class PoolKernels:
             for k, (_, _, rows, cols) in enumerate(others, start=1):
                 value = padded[:, rows, cols]
                 better = (value > best) | (value != value)  # a NaN wins, as in PyTorch
-                xp.maximum(place, better * place.dtype.type(k), out=place)  # k only grows: the larger one is the later one
+                xp.maximum(
+                    place, better * place.dtype.type(k), out=place
+                )  # k only grows: the larger one is the later one
                 xp.maximum(best, value, out=best)
 
         self.each(block, self._image_blocks(y))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.conv.shape import Convolution
-from minidl.backend.cpu.matmul import strips_of
 from minidl.backend.cpu.layout import empty_nhwc
+from minidl.backend.cpu.matmul import strips_of
 from minidl.backend.cpu.threads import Span, share, single_blas, spans
 from minidl.backend.cpu.workspace import workspace
 

@@ -37,9 +37,9 @@ class CpuConv(ConvKernels):
     def conv2d_input_grad(
         self, g: Any, weight: Any, size: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int
     ) -> Any:
-        o, cg, *kernel = weight.shape
+        o, cg, kh, kw = weight.shape
         conv = Convolution(
-            len(g), cg * groups, o, tuple(size), g.shape[2:], tuple(kernel), stride, padding, dilation, groups, g.dtype
+            len(g), cg * groups, o, tuple(size), g.shape[2:], (kh, kw), stride, padding, dilation, groups, g.dtype
         )  # fmt: skip
         how = _pick("conv2d_input_grad", conv, "input_grad")
         if how is None:

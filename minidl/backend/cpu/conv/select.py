@@ -74,7 +74,10 @@ def _can_be_direct(conv: Convolution, use: str) -> bool:
     lanes, width = conv.o, conv.out[1]
     if use == "input_grad":
         lanes, width = conv.c, conv.size[1]
-        if conv.stride != (1, 1) or max(p - k + 1 for k, ps in zip(conv.kernel, conv.padding, strict=True) for p in ps) > 0:
+        if (
+            conv.stride != (1, 1)
+            or max(p - k + 1 for k, ps in zip(conv.kernel, conv.padding, strict=True) for p in ps) > 0
+        ):
             return False
     if conv.dilation != (1, 1) or lanes % 16 or (width < 8 and use != "weight_grad"):  # narrow rows: half-empty tiles
         return False

@@ -35,8 +35,10 @@ class Convolution(NamedTuple):
     @property
     def turned(self) -> Convolution:
         """The convolution, with its kernel turned round, that is the input gradient of this one (stride 1)."""
-        borders = [tuple(k - 1 - p for p in sides) for k, sides in zip(self.kernel, self.padding, strict=True)]
-        return self._replace(c=self.o, o=self.c, size=self.out, out=self.size, padding=tuple(borders))
+        (top, bottom), (left, right) = self.padding
+        h, w = self.kernel[0] - 1, self.kernel[1] - 1
+        borders = (h - top, h - bottom), (w - left, w - right)
+        return self._replace(c=self.o, o=self.c, size=self.out, out=self.size, padding=borders)
 
     def __str__(self) -> str:
         text = f"{self.n}×{self.c}×{self.size[0]}×{self.size[1]} by {self.o}×{self.c // self.groups}×"

@@ -12,7 +12,7 @@ from minidl.backend.cpu.fast.jit import kernel
 
 
 @kernel
-def depthwise(x, taps, bias, first, last, stride, padding, dilation, y):  # type: ignore[no-untyped-def]
+def depthwise(x, taps, bias, first, last, stride, padding, dilation, y):
     """The output rows ``first`` to ``last`` of y (N, OH, OW, C)."""
     _, height, width, c = x.shape
     _, out_height, out_width, _ = y.shape
@@ -23,11 +23,22 @@ def depthwise(x, taps, bias, first, last, stride, padding, dilation, y):  # type
             target = y[image, out_y, column]
             left = column * stride[1] - padding[1]
             top = out_y * stride[0] - padding[0]
-            if kh == 3 and kw == 3 and top >= 0 and left >= 0 and top + 2 * dilation[0] < height and left + 2 * dilation[1] < width:
+            if (
+                kh == 3
+                and kw == 3
+                and top >= 0
+                and left >= 0
+                and top + 2 * dilation[0] < height
+                and left + 2 * dilation[1] < width
+            ):
                 d, e = dilation
                 x0, x1, x2 = x[image, top, left], x[image, top, left + e], x[image, top, left + 2 * e]
                 x3, x4, x5 = x[image, top + d, left], x[image, top + d, left + e], x[image, top + d, left + 2 * e]
-                x6, x7, x8 = x[image, top + 2 * d, left], x[image, top + 2 * d, left + e], x[image, top + 2 * d, left + 2 * e]
+                x6, x7, x8 = (
+                    x[image, top + 2 * d, left],
+                    x[image, top + 2 * d, left + e],
+                    x[image, top + 2 * d, left + 2 * e],
+                )
                 w0, w1, w2, w3, w4 = taps[0, 0], taps[0, 1], taps[0, 2], taps[1, 0], taps[1, 1]
                 w5, w6, w7, w8 = taps[1, 2], taps[2, 0], taps[2, 1], taps[2, 2]
                 for k in range(c):
@@ -50,7 +61,7 @@ def depthwise(x, taps, bias, first, last, stride, padding, dilation, y):  # type
 
 
 @kernel
-def depthwise_input_grad(g, taps, first, last, stride, padding, dilation, x):  # type: ignore[no-untyped-def]
+def depthwise_input_grad(g, taps, first, last, stride, padding, dilation, x):
     """The input rows ``first`` to ``last`` of the gradient x (N, H, W, C): what every output that saw the pixel sends back."""
     _, height, width, c = x.shape
     _, out_height, out_width, _ = g.shape
@@ -74,7 +85,7 @@ def depthwise_input_grad(g, taps, first, last, stride, padding, dilation, x):  #
 
 
 @kernel
-def depthwise_weight_grad(g, x, first, last, stride, padding, dilation, taps):  # type: ignore[no-untyped-def]
+def depthwise_weight_grad(g, x, first, last, stride, padding, dilation, taps):
     """Add the share of the output rows ``first`` to ``last`` of g (N, OH, OW, C) to the gradient taps (KH, KW, C)."""
     _, height, width, c = x.shape
     _, out_height, out_width, _ = g.shape

@@ -12,7 +12,7 @@ from minidl.backend.cpu.fast.jit import kernel
 
 
 @kernel
-def _pad(x, image, padding, padded):  # type: ignore[no-untyped-def]
+def _pad(x, image, padding, padded):
     """Copy one image into the middle of ``padded`` (H + …, W + …, C), whose border is zero already."""
     _, height, width, c = x.shape
     wide = padded.shape[1]
@@ -24,7 +24,7 @@ def _pad(x, image, padding, padded):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def direct_conv(x, strips, bias, first, last, kernel_size, stride, padding, padded, y):  # type: ignore[no-untyped-def]
+def direct_conv(x, strips, bias, first, last, kernel_size, stride, padding, padded, y):
     """The images ``first`` to ``last`` of y (N, OH, OW, O).
 
     Args:
@@ -48,7 +48,7 @@ def direct_conv(x, strips, bias, first, last, kernel_size, stride, padding, padd
 
 
 @kernel
-def direct_weight_grad(g, x, first, last, stride, padding, padded, one, total):  # type: ignore[no-untyped-def]
+def direct_weight_grad(g, x, first, last, stride, padding, padded, one, total):
     """Add the gradients of the images ``first`` to ``last`` for the weight to ``total``; g is (N, OH, OW, O).
 
     Args:

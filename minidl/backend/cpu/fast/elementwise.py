@@ -6,7 +6,7 @@ from minidl.backend.cpu.fast.jit import kernel
 
 
 @kernel
-def relu_back(g, y, out):  # type: ignore[no-untyped-def]
+def relu_back(g, y, out):
     """out = g where y is above 0, else 0."""
     zero = g.dtype.type(0)
     for k in range(g.size):
@@ -14,7 +14,7 @@ def relu_back(g, y, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def hardtanh_flat(x, low, high, out):  # type: ignore[no-untyped-def]
+def hardtanh_flat(x, low, high, out):
     """out = x limited to [low, high]; NaN stays."""
     least, most = x.dtype.type(low), x.dtype.type(high)
     for k in range(x.size):
@@ -24,7 +24,7 @@ def hardtanh_flat(x, low, high, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def hardtanh_back(g, y, low, high, out):  # type: ignore[no-untyped-def]
+def hardtanh_back(g, y, low, high, out):
     """out = g where y is strictly between the limits, else 0."""
     zero, least, most = g.dtype.type(0), g.dtype.type(low), g.dtype.type(high)
     for k in range(g.size):

@@ -19,8 +19,23 @@ _transpose = make_transpose()
 
 @kernel
 def product(
-    a, a_row, a_segment, a_step, b, b_lane, b_segment, b_step, segments, run, rows, lanes, start, start_row, out, out_row
-):  # type: ignore[no-untyped-def]
+    a,
+    a_row,
+    a_segment,
+    a_step,
+    b,
+    b_lane,
+    b_segment,
+    b_step,
+    segments,
+    run,
+    rows,
+    lanes,
+    start,
+    start_row,
+    out,
+    out_row,
+):
     """out[r, n] = start[r, n] + Σ_{s < segments} Σ_{i < run} a[r, s, i] · b[s, i, n] for r < rows, n < 16 · lanes.
 
     Addresses and steps are in bytes; ``b_lane`` leads from 16 columns of b to the next. With ``start`` = ``out`` it adds to out.
@@ -60,7 +75,7 @@ def product(
 
 
 @kernel
-def pack_rows(b, first, last, strips):  # type: ignore[no-untyped-def]
+def pack_rows(b, first, last, strips):
     """b (K, N) in strips (⌈N/16⌉, K, 16), padded with zeros; those of ``first`` to ``last``."""
     k_size, n = b.shape
     for s in range(first, last):
@@ -76,7 +91,7 @@ def pack_rows(b, first, last, strips):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def pack_columns(bt, first, last, strips):  # type: ignore[no-untyped-def]
+def pack_columns(bt, first, last, strips):
     """The transpose of bt (N, K), C-contiguous, in strips (⌈N/16⌉, K, 16), padded with zeros; those of ``first`` to ``last``."""
     n, k_size = bt.shape
     for s in range(first, last):
@@ -86,14 +101,16 @@ def pack_columns(bt, first, last, strips):  # type: ignore[no-untyped-def]
             strip[:, :] = 0
         whole = k_size - k_size % LANES if width == LANES else 0
         for k in range(0, whole, LANES):
-            _transpose(bt.ctypes.data + (s * LANES * k_size + k) * 4, k_size * 4, strip.ctypes.data + k * LANES * 4, LANES * 4)
+            _transpose(
+                bt.ctypes.data + (s * LANES * k_size + k) * 4, k_size * 4, strip.ctypes.data + k * LANES * 4, LANES * 4
+            )
         for j in range(width):
             for k in range(whole, k_size):
                 strip[k, j] = bt[s * LANES + j, k]
 
 
 @kernel
-def matmul_strips(a, strips, start, first, last, out):  # type: ignore[no-untyped-def]
+def matmul_strips(a, strips, start, first, last, out):
     """out[first:last] = start + a[first:last] @ b, for b packed in strips; out is (M, columns), columns a multiple of 16.
 
     Args:
@@ -109,7 +126,7 @@ def matmul_strips(a, strips, start, first, last, out):  # type: ignore[no-untype
 
 
 @kernel
-def matmul_whole(a, b, turned, start, out):  # type: ignore[no-untyped-def]
+def matmul_whole(a, b, turned, start, out):
     """out = a @ b + start in one call, for products too small to be shared: b is (K, N), or, if ``turned``, (N, K).
 
     Args:
@@ -135,7 +152,7 @@ def matmul_whole(a, b, turned, start, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def add_matmul(at, b, first, last, out):  # type: ignore[no-untyped-def]
+def add_matmul(at, b, first, last, out):
     """out += at[first:last]ᵀ @ b[first:last], for at (K, M), b (K, N), N a multiple of 16, and out (M, N), all C-contiguous."""
     rows, columns = out.shape
     product(

@@ -34,7 +34,9 @@ class _Announcer(event.Listener):
         if dispatcher.py_func.__module__.startswith("minidl.") and not self.said:
             _Announcer.said = True
             print(
-                "minidl: compiling kernels for this machine (once; they are kept on disk) …", file=sys.stderr, flush=True
+                "minidl: compiling kernels for this machine (once; they are kept on disk) …",
+                file=sys.stderr,
+                flush=True,
             )
 
     def on_end(self, event: Any) -> None:
@@ -45,7 +47,7 @@ event.register("numba:compile", _Announcer())
 
 
 @kernel
-def _probe(n):  # type: ignore[no-untyped-def]
+def _probe(n):
     return n + 1
 
 

@@ -8,7 +8,7 @@ from minidl.backend.cpu.fast.jit import kernel
 
 
 @kernel
-def cross_entropy_rows(x, labels, ignore_index, p):  # type: ignore[no-untyped-def]
+def cross_entropy_rows(x, labels, ignore_index, p):
     """The softmax of x (N, C) into p; the sum of the losses, and how many rows count.
 
     If a label is not a class, its row and −1 are returned instead.
@@ -39,7 +39,7 @@ def cross_entropy_rows(x, labels, ignore_index, p):  # type: ignore[no-untyped-d
 
 
 @kernel
-def cross_entropy_back(p, labels, ignore_index, scale, dx):  # type: ignore[no-untyped-def]
+def cross_entropy_back(p, labels, ignore_index, scale, dx):
     """dx = (p − onehot(label)) · scale for every row; 0 where the label is ignored. ``scale`` is a number."""
     share = p.dtype.type(scale)
     for i in range(len(p)):

@@ -10,7 +10,7 @@ BLOCK = 64  # rows that are summed up at a time, from the first-level cache
 
 
 @kernel
-def column_moments(x, first, last, mean, m2):  # type: ignore[no-untyped-def]
+def column_moments(x, first, last, mean, m2):
     """Mean and summed squared deviation of every column over the rows ``first`` to ``last``, into float64 arrays.
 
     One pass over memory: every block is read once, and its own mean and deviations are joined with those of the blocks
@@ -45,7 +45,7 @@ def column_moments(x, first, last, mean, m2):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def normalize_columns(x, first, last, mean, scale, shift, y):  # type: ignore[no-untyped-def]
+def normalize_columns(x, first, last, mean, scale, shift, y):
     """y = (x − mean) · scale + shift for the rows ``first`` to ``last``."""
     width = x.shape[1]
     for i in range(first, last):
@@ -55,7 +55,7 @@ def normalize_columns(x, first, last, mean, scale, shift, y):  # type: ignore[no
 
 
 @kernel
-def normalize_sums(g, x, first, last, mean, total, product):  # type: ignore[no-untyped-def]
+def normalize_sums(g, x, first, last, mean, total, product):
     """Σ g and Σ g · (x − mean) of every column over the rows ``first`` to ``last``, into float64 arrays."""
     width = x.shape[1]
     sum_g, sum_gx = np.empty(width, x.dtype), np.empty(width, x.dtype)
@@ -75,7 +75,7 @@ def normalize_sums(g, x, first, last, mean, total, product):  # type: ignore[no-
 
 
 @kernel
-def normalize_back(g, x, first, last, mean, a, b, c, dx):  # type: ignore[no-untyped-def]
+def normalize_back(g, x, first, last, mean, a, b, c, dx):
     """dx = a · g + b · (x − mean) + c for the rows ``first`` to ``last``."""
     width = x.shape[1]
     for i in range(first, last):

@@ -8,7 +8,7 @@ from minidl.backend.cpu.fast.jit import kernel
 
 
 @kernel
-def sgd_update(p, g, buf, lr, momentum, dampening, weight_decay, nesterov, maximize):  # type: ignore[no-untyped-def]
+def sgd_update(p, g, buf, lr, momentum, dampening, weight_decay, nesterov, maximize):
     """See ``OptimKernels.sgd_step``; without momentum ``buf`` is not touched."""
     kind = p.dtype.type
     rate, keep, fresh, decay = kind(lr), kind(momentum), kind(1 - dampening), kind(weight_decay)
@@ -30,9 +30,7 @@ def sgd_update(p, g, buf, lr, momentum, dampening, weight_decay, nesterov, maxim
 
 
 @kernel
-def adam_update(
-    p, g, m, v, largest, amsgrad, step, lr, beta1, beta2, eps, weight_decay, decoupled, maximize
-):  # type: ignore[no-untyped-def]
+def adam_update(p, g, m, v, largest, amsgrad, step, lr, beta1, beta2, eps, weight_decay, decoupled, maximize):
     """See ``OptimKernels.adam_step``; ``largest`` is only touched with ``amsgrad``."""
     kind = p.dtype.type
     rate, root = kind(lr / (1 - beta1**step)), kind(1 / (1 - beta2**step) ** 0.5)

@@ -6,7 +6,7 @@ from minidl.backend.cpu.fast.jit import kernel
 
 
 @kernel
-def max_pool_rows(x, first, last, window, stride, padding, dilation, y, index):  # type: ignore[no-untyped-def]
+def max_pool_rows(x, first, last, window, stride, padding, dilation, y, index):
     """The output rows ``first`` to ``last`` (counted through all images): the largest value and its place in the window.
 
     Args:
@@ -48,7 +48,7 @@ def max_pool_rows(x, first, last, window, stride, padding, dilation, y, index): 
 
 
 @kernel
-def max_pool_scatter(g, index, first, last, window, stride, padding, dilation, x):  # type: ignore[no-untyped-def]
+def max_pool_scatter(g, index, first, last, window, stride, padding, dilation, x):
     """Clear the images ``first`` to ``last`` of x, and send every g to the pixel that ``index`` names in its window."""
     _, height, width, c = x.shape
     _, out_height, out_width, _ = g.shape

@@ -36,12 +36,41 @@ def make_tile(rows: int, vectors: int = 1) -> Any:
 
     @intrinsic
     def tile(
-        typing_context, a, row_step, a_segment, a_step, b, b_lane, b_segment, b_step, segments, run, start, start_step, out, out_step
-    ):  # type: ignore[no-untyped-def]
+        typing_context,
+        a,
+        row_step,
+        a_segment,
+        a_step,
+        b,
+        b_lane,
+        b_segment,
+        b_step,
+        segments,
+        run,
+        start,
+        start_step,
+        out,
+        out_step,
+    ):
         return types.void(*[types.int64] * _ARGUMENTS), _generate
 
     def _generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        (a, row_step, a_segment, a_step, b, b_lane, b_segment, b_step, segments, run, start, start_step, out, out_step) = arguments
+        (
+            a,
+            row_step,
+            a_segment,
+            a_step,
+            b,
+            b_lane,
+            b_segment,
+            b_step,
+            segments,
+            run,
+            start,
+            start_step,
+            out,
+            out_step,
+        ) = arguments
         number, vector, address = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES), ir.IntType(64)
         zero, one = address(0), address(1)
         kind = ir.FunctionType(vector, [vector] * 3)
@@ -119,7 +148,7 @@ def make_transpose() -> Any:
     """
 
     @intrinsic
-    def transpose(typing_context, source, source_step, target, target_step):  # type: ignore[no-untyped-def]
+    def transpose(typing_context, source, source_step, target, target_step):
         return types.void(*[types.int64] * 4), _generate
 
     def _generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -136,7 +165,9 @@ def make_transpose() -> Any:
             for r in range(LANES):
                 if not r & s:
                     pair = rows[r], rows[r + s]
-                    rows[r], rows[r + s] = (builder.shuffle_vector(*pair, ir.Constant(index, m)) for m in (upper, lower))
+                    rows[r], rows[r + s] = (
+                        builder.shuffle_vector(*pair, ir.Constant(index, m)) for m in (upper, lower)
+                    )
         for i, value in enumerate(rows):
             builder.store(value, row(arguments[2], arguments[3], i), align=4)
         return context.get_dummy_value()

@@ -10,7 +10,7 @@ from minidl.backend.cpu.fast.jit import kernel
 
 
 @kernel
-def unfold_rows(x, first, last, out_height, stride, padding, dilation, windows):  # type: ignore[no-untyped-def]
+def unfold_rows(x, first, last, out_height, stride, padding, dilation, windows):
     """Copy the windows of the output rows ``first`` to ``last`` (counted through all images).
 
     Args:
@@ -36,7 +36,9 @@ def unfold_rows(x, first, last, out_height, stride, padding, dilation, windows):
             start = (image * height + y) * width * c
             for j in range(kw):
                 shift = j * dilation[1] - padding[1]
-                low = min(out_width, max(0, -(shift // stride[1])))  # the first and last columns that meet the image here
+                low = min(
+                    out_width, max(0, -(shift // stride[1]))
+                )  # the first and last columns that meet the image here
                 high = max(low, min(out_width, (width - 1 - shift) // stride[1] + 1))
                 to = line + (i * kw + j) * c
                 for column in range(low):
@@ -61,7 +63,7 @@ def unfold_rows(x, first, last, out_height, stride, padding, dilation, windows):
 
 
 @kernel
-def fold_images(windows, stride, padding, dilation, x):  # type: ignore[no-untyped-def]
+def fold_images(windows, stride, padding, dilation, x):
     """The transpose of ``unfold_rows``: add the windows (N, OH, OW, KH, KW, C) of whole images to x, which it clears first."""
     n, out_height, out_width, kh, kw, c = windows.shape
     _, height, width, _ = x.shape

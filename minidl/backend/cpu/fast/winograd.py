@@ -29,11 +29,25 @@ BT6, BT4, AT64, AT62, AT42, A46, A26, A24 = range(8)
 
 
 @kernel
-def _apply(transform, source, at, target, to, length):  # type: ignore[no-untyped-def]
+def _apply(transform, source, at, target, to, length):
     """target[to[i] + k] ← row i of the transform of (source[at[0] + k], source[at[1] + k], …), for every k < length."""
     if transform == BT6:
-        s0, s1, s2, s3, s4, s5 = source[at[0] :], source[at[1] :], source[at[2] :], source[at[3] :], source[at[4] :], source[at[5] :]
-        t0, t1, t2, t3, t4, t5 = target[to[0] :], target[to[1] :], target[to[2] :], target[to[3] :], target[to[4] :], target[to[5] :]
+        s0, s1, s2, s3, s4, s5 = (
+            source[at[0] :],
+            source[at[1] :],
+            source[at[2] :],
+            source[at[3] :],
+            source[at[4] :],
+            source[at[5] :],
+        )
+        t0, t1, t2, t3, t4, t5 = (
+            target[to[0] :],
+            target[to[1] :],
+            target[to[2] :],
+            target[to[3] :],
+            target[to[4] :],
+            target[to[5] :],
+        )
         for k in range(length):
             d0, d1, d2, d3, d4, d5 = s0[k], s1[k], s2[k], s3[k], s4[k], s5[k]
             a, b = d4 - _4 * d2, d3 - _4 * d1
@@ -47,7 +61,14 @@ def _apply(transform, source, at, target, to, length):  # type: ignore[no-untype
             d0, d1, d2, d3 = s0[k], s1[k], s2[k], s3[k]
             t0[k], t1[k], t2[k], t3[k] = d2 - d0, d1 + d2, d2 - d1, d3 - d1
     elif transform == AT64 or transform == AT62:
-        s0, s1, s2, s3, s4, s5 = source[at[0] :], source[at[1] :], source[at[2] :], source[at[3] :], source[at[4] :], source[at[5] :]
+        s0, s1, s2, s3, s4, s5 = (
+            source[at[0] :],
+            source[at[1] :],
+            source[at[2] :],
+            source[at[3] :],
+            source[at[4] :],
+            source[at[5] :],
+        )
         t0, t1 = target[to[0] :], target[to[1] :]
         if transform == AT64:
             t2, t3 = target[to[2] :], target[to[3] :]
@@ -65,7 +86,14 @@ def _apply(transform, source, at, target, to, length):  # type: ignore[no-untype
             t0[k], t1[k] = s0[k] + s1[k] + s2[k], s1[k] - s2[k] + s3[k]
     elif transform == A46:
         s0, s1, s2, s3 = source[at[0] :], source[at[1] :], source[at[2] :], source[at[3] :]
-        t0, t1, t2, t3, t4, t5 = target[to[0] :], target[to[1] :], target[to[2] :], target[to[3] :], target[to[4] :], target[to[5] :]
+        t0, t1, t2, t3, t4, t5 = (
+            target[to[0] :],
+            target[to[1] :],
+            target[to[2] :],
+            target[to[3] :],
+            target[to[4] :],
+            target[to[5] :],
+        )
         for k in range(length):
             g0, g1, g2, g3 = s0[k], s1[k], s2[k], s3[k]
             a, b, c, d = g0 + g2, g1 + g3, g0 + _4 * g2, _2 * g1 + _8 * g3
@@ -86,7 +114,7 @@ def _apply(transform, source, at, target, to, length):  # type: ignore[no-untype
 
 
 @kernel
-def _load_row(images, start, inside, left, width, c, m, span, target, to):  # type: ignore[no-untyped-def]
+def _load_row(images, start, inside, left, width, c, m, span, target, to):
     """One row of pixels with a border of zeros, sorted by column modulo m: target[to + (phase · span + i) · C], C numbers each.
 
     ``start`` is where the row begins in the flat ``images``; it is all zeros unless ``inside``.
@@ -107,7 +135,7 @@ def _load_row(images, start, inside, left, width, c, m, span, target, to):  # ty
 
 
 @kernel
-def input_tiles(x, first, last, origin, tile_rows, tile_columns, m, r, top, left, scratch, out):  # type: ignore[no-untyped-def]
+def input_tiles(x, first, last, origin, tile_rows, tile_columns, m, r, top, left, scratch, out):
     """Bᵀ d B of the units ``first`` to ``last``: into ``out`` (p², units · tile_columns, C), which starts at ``origin``.
 
     Args:
@@ -138,7 +166,7 @@ def input_tiles(x, first, last, origin, tile_rows, tile_columns, m, r, top, left
 
 
 @kernel
-def output_tiles(products, bias, first, last, origin, tile_rows, tile_columns, m, r, scratch, y):  # type: ignore[no-untyped-def]
+def output_tiles(products, bias, first, last, origin, tile_rows, tile_columns, m, r, scratch, y):
     """Aᵀ M A of the units ``first`` to ``last``, plus the bias, written into their pixels of ``y`` (N, H, W, O).
 
     Args:
@@ -175,7 +203,7 @@ def output_tiles(products, bias, first, last, origin, tile_rows, tile_columns, m
 
 
 @kernel
-def grad_tiles(g, first, last, origin, tile_rows, tile_columns, m, r, scratch, out):  # type: ignore[no-untyped-def]
+def grad_tiles(g, first, last, origin, tile_rows, tile_columns, m, r, scratch, out):
     """A g Aᵀ of the units ``first`` to ``last``: into ``out`` (p², units · tile_columns, O), from g (N, H, W, O).
 
     Args:
@@ -202,7 +230,7 @@ def grad_tiles(g, first, last, origin, tile_rows, tile_columns, m, r, scratch, o
 
 
 @kernel
-def multiply_points(v, u, first, last, tiles, zeros, products):  # type: ignore[no-untyped-def]
+def multiply_points(v, u, first, last, tiles, zeros, products):
     """products[f] = v[f] @ u[f] for the frequencies ``first`` to ``last``.
 
     Args:
@@ -220,7 +248,7 @@ def multiply_points(v, u, first, last, tiles, zeros, products):  # type: ignore[
 
 
 @kernel
-def add_products(v, z, first, last, tiles, sums):  # type: ignore[no-untyped-def]
+def add_products(v, z, first, last, tiles, sums):
     """sums[f] += v[f]ᵀ @ z[f] for the frequencies ``first`` to ``last``; v (p², …, C), z (p², …, O), sums (p², C, O)."""
     _, c, o = sums.shape
     for f in range(first, last):
@@ -232,9 +260,7 @@ def add_products(v, z, first, last, tiles, sums):  # type: ignore[no-untyped-def
 
 
 @kernel
-def convolve_tiles(
-    x, u, bias, first, last, step, tile_rows, tile_columns, m, r, top, left, scratch, v, products, y
-):  # type: ignore[no-untyped-def]
+def convolve_tiles(x, u, bias, first, last, step, tile_rows, tile_columns, m, r, top, left, scratch, v, products, y):
     """The whole convolution of the units ``first`` to ``last``, ``step`` at a time, so that v and products stay in the cache."""
     zeros = np.zeros(y.shape[3], y.dtype)
     for a in range(first, last, step):
@@ -245,9 +271,7 @@ def convolve_tiles(
 
 
 @kernel
-def add_weight_tiles(
-    g, x, first, last, step, tile_rows, tile_columns, m, r, top, left, scratch, v, z, sums
-):  # type: ignore[no-untyped-def]
+def add_weight_tiles(g, x, first, last, step, tile_rows, tile_columns, m, r, top, left, scratch, v, z, sums):
     """Add Σ (Bᵀ d B) ⊙ (A g Aᵀ) over the units ``first`` to ``last`` to ``sums`` (p², C, O)."""
     for a in range(first, last, step):
         b = min(a + step, last)
@@ -257,7 +281,7 @@ def add_weight_tiles(
 
 
 @kernel
-def weight_tiles(weight, turned, matrix, first, last, u):  # type: ignore[no-untyped-def]
+def weight_tiles(weight, turned, matrix, first, last, u):
     """G w Gᵀ of kernels (C, O, r, r), of any strides, in strips: u (p², O / 16, C, 16).
 
     The (strip, C) pairs ``first`` to ``last`` are done. A step along O is often a large power of two, of whose lines a cache
@@ -288,7 +312,7 @@ def weight_tiles(weight, turned, matrix, first, last, u):  # type: ignore[no-unt
 
 
 @kernel
-def weight_from_tiles(sums, matrix, first, last, weight):  # type: ignore[no-untyped-def]
+def weight_from_tiles(sums, matrix, first, last, weight):
     """Gᵀ S G: from ``sums`` (p², C, O) into weight (C, O, r, r), of any strides; the (strip, C) pairs ``first`` to ``last``.
 
     Args:
