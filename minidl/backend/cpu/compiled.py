@@ -43,7 +43,7 @@ def _try() -> tuple[ModuleType | None, str]:
     if version < OLDEST:
         wanted = ".".join(map(str, OLDEST))
         return None, f"off: Numba {numba.__version__} is too old, {wanted} is needed (pip install -U 'minidl[fast]')"
-    if numba.config.DISABLE_JIT:
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return None, "off: NUMBA_DISABLE_JIT is set"
     try:
         from minidl.backend.cpu import fast

@@ -38,9 +38,8 @@ class CpuConv(ConvKernels):
         self, g: Any, weight: Any, size: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int
     ) -> Any:
         o, cg, kh, kw = weight.shape
-        conv = Convolution(
-            len(g), cg * groups, o, tuple(size), g.shape[2:], (kh, kw), stride, padding, dilation, groups, g.dtype
-        )  # fmt: skip
+        sizes = (size[0], size[1]), g.shape[2:], (kh, kw)
+        conv = Convolution(len(g), cg * groups, o, *sizes, stride, padding, dilation, groups, g.dtype)
         how = _pick("conv2d_input_grad", conv, "input_grad")
         if how is None:
             return super().conv2d_input_grad(g, weight, size, stride, padding, dilation, groups)

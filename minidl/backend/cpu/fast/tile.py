@@ -8,7 +8,8 @@ times 16 channels stay in registers while all products are added to them: the pl
             total = start[p · start_step + v]
             for s in range(segments):
                 for i in range(run):
-                    total += a[p · row_step + s · a_segment + i · a_step] · b[v // 16 · b_lane + s · b_segment + i · b_step + v % 16]
+                    x = a[p · row_step + s · a_segment + i · a_step]
+                    total += x · b[v // 16 · b_lane + s · b_segment + i · b_step + v % 16]
             out[p · out_step + v] = total
 
 in float32, addresses and steps in bytes. LLVM is given the loop with its vectors spelled out, and splits them into what the

@@ -5,8 +5,9 @@ points, F(2, 3) with four. In two dimensions, with d an input tile and w the ker
 
     y = Aᵀ [ (G w Gᵀ) ⊙ (Bᵀ d B) ] A.
 
-Summed over channels, each of the p² products ⊙ of all tiles is a matrix product, (tiles × C) @ (C × O). Both gradients use them too: the input gradient is a convolution with the kernel
-turned round, and the weight gradient is the transpose of the same trilinear form, Gᵀ [ Σ (Bᵀ d B) ⊙ (A g Aᵀ) ] G.
+Summed over channels, each of the p² products ⊙ of all tiles is a matrix product, (tiles × C) @ (C × O). Both gradients use
+them too: the input gradient is a convolution with the kernel turned round, and the weight gradient is the transpose of the
+same trilinear form, Gᵀ [ Σ (Bᵀ d B) ⊙ (A g Aᵀ) ] G.
 
 A tile is too small to compute on with vectors, and so are the channels of one pixel. So a whole row of tiles is done at
 once: its pixel rows are first sorted by column modulo m (*phases*), and then every step is a loop over (tiles · channels)
@@ -28,26 +29,14 @@ _2, _4, _5, _8 = (np.float32(n) for n in (2, 4, 5, 8))
 BT6, BT4, AT64, AT62, AT42, A46, A26, A24 = range(8)
 
 
+# fmt: off
 @kernel
 def _apply(transform, source, at, target, to, length):
     """target[to[i] + k] ← row i of the transform of (source[at[0] + k], source[at[1] + k], …), for every k < length."""
+    s0, s1, t0, t1 = source[at[0]:], source[at[1]:], target[to[0]:], target[to[1]:]
     if transform == BT6:
-        s0, s1, s2, s3, s4, s5 = (
-            source[at[0] :],
-            source[at[1] :],
-            source[at[2] :],
-            source[at[3] :],
-            source[at[4] :],
-            source[at[5] :],
-        )
-        t0, t1, t2, t3, t4, t5 = (
-            target[to[0] :],
-            target[to[1] :],
-            target[to[2] :],
-            target[to[3] :],
-            target[to[4] :],
-            target[to[5] :],
-        )
+        s2, s3, s4, s5 = source[at[2]:], source[at[3]:], source[at[4]:], source[at[5]:]
+        t2, t3, t4, t5 = target[to[2]:], target[to[3]:], target[to[4]:], target[to[5]:]
         for k in range(length):
             d0, d1, d2, d3, d4, d5 = s0[k], s1[k], s2[k], s3[k], s4[k], s5[k]
             a, b = d4 - _4 * d2, d3 - _4 * d1
@@ -55,62 +44,44 @@ def _apply(transform, source, at, target, to, length):
             t0[k], t5[k] = _4 * d0 - _5 * d2 + d4, _4 * d1 - _5 * d3 + d5
             t1[k], t2[k], t3[k], t4[k] = a + b, a - b, c + d, c - d
     elif transform == BT4:
-        s0, s1, s2, s3 = source[at[0] :], source[at[1] :], source[at[2] :], source[at[3] :]
-        t0, t1, t2, t3 = target[to[0] :], target[to[1] :], target[to[2] :], target[to[3] :]
+        s2, s3, t2, t3 = source[at[2]:], source[at[3]:], target[to[2]:], target[to[3]:]
         for k in range(length):
             d0, d1, d2, d3 = s0[k], s1[k], s2[k], s3[k]
             t0[k], t1[k], t2[k], t3[k] = d2 - d0, d1 + d2, d2 - d1, d3 - d1
-    elif transform == AT64 or transform == AT62:
-        s0, s1, s2, s3, s4, s5 = (
-            source[at[0] :],
-            source[at[1] :],
-            source[at[2] :],
-            source[at[3] :],
-            source[at[4] :],
-            source[at[5] :],
-        )
-        t0, t1 = target[to[0] :], target[to[1] :]
-        if transform == AT64:
-            t2, t3 = target[to[2] :], target[to[3] :]
-            for k in range(length):
-                a, b, c, d = s1[k] + s2[k], s1[k] - s2[k], s3[k] + s4[k], s3[k] - s4[k]
-                t0[k], t1[k], t2[k], t3[k] = s0[k] + a + c, b + _2 * d, a + _4 * c, b + _8 * d + s5[k]
-        else:
-            for k in range(length):
-                a, b, c, d = s1[k] + s2[k], s1[k] - s2[k], s3[k] + s4[k], s3[k] - s4[k]
-                t0[k], t1[k] = s0[k] + a + c, b + _2 * d + s5[k]
+    elif transform == AT64:
+        t2, t3 = target[to[2]:], target[to[3]:]
+        s2, s3, s4, s5 = source[at[2]:], source[at[3]:], source[at[4]:], source[at[5]:]
+        for k in range(length):
+            a, b, c, d = s1[k] + s2[k], s1[k] - s2[k], s3[k] + s4[k], s3[k] - s4[k]
+            t0[k], t1[k], t2[k], t3[k] = s0[k] + a + c, b + _2 * d, a + _4 * c, b + _8 * d + s5[k]
+    elif transform == AT62:
+        s2, s3, s4, s5 = source[at[2]:], source[at[3]:], source[at[4]:], source[at[5]:]
+        for k in range(length):
+            a, b, c, d = s1[k] + s2[k], s1[k] - s2[k], s3[k] + s4[k], s3[k] - s4[k]
+            t0[k], t1[k] = s0[k] + a + c, b + _2 * d + s5[k]
     elif transform == AT42:
-        s0, s1, s2, s3 = source[at[0] :], source[at[1] :], source[at[2] :], source[at[3] :]
-        t0, t1 = target[to[0] :], target[to[1] :]
+        s2, s3 = source[at[2]:], source[at[3]:]
         for k in range(length):
             t0[k], t1[k] = s0[k] + s1[k] + s2[k], s1[k] - s2[k] + s3[k]
     elif transform == A46:
-        s0, s1, s2, s3 = source[at[0] :], source[at[1] :], source[at[2] :], source[at[3] :]
-        t0, t1, t2, t3, t4, t5 = (
-            target[to[0] :],
-            target[to[1] :],
-            target[to[2] :],
-            target[to[3] :],
-            target[to[4] :],
-            target[to[5] :],
-        )
+        s2, s3 = source[at[2]:], source[at[3]:]
+        t2, t3, t4, t5 = target[to[2]:], target[to[3]:], target[to[4]:], target[to[5]:]
         for k in range(length):
             g0, g1, g2, g3 = s0[k], s1[k], s2[k], s3[k]
             a, b, c, d = g0 + g2, g1 + g3, g0 + _4 * g2, _2 * g1 + _8 * g3
             t0[k], t1[k], t2[k], t3[k], t4[k], t5[k] = g0, a + b, a - b, c + d, c - d, g3
-    else:
-        s0, s1 = source[at[0] :], source[at[1] :]
-        t0, t1, t2, t3 = target[to[0] :], target[to[1] :], target[to[2] :], target[to[3] :]
-        if transform == A26:
-            t4, t5 = target[to[4] :], target[to[5] :]
-            for k in range(length):
-                g0, g1 = s0[k], s1[k]
-                d = _2 * g1
-                t0[k], t1[k], t2[k], t3[k], t4[k], t5[k] = g0, g0 + g1, g0 - g1, g0 + d, g0 - d, g1
-        else:
-            for k in range(length):
-                g0, g1 = s0[k], s1[k]
-                t0[k], t1[k], t2[k], t3[k] = g0, g0 + g1, g0 - g1, g1
+    elif transform == A26:
+        t2, t3, t4, t5 = target[to[2]:], target[to[3]:], target[to[4]:], target[to[5]:]
+        for k in range(length):
+            g0, g1 = s0[k], s1[k]
+            d = _2 * g1
+            t0[k], t1[k], t2[k], t3[k], t4[k], t5[k] = g0, g0 + g1, g0 - g1, g0 + d, g0 - d, g1
+    else:  # A24
+        t2, t3 = target[to[2]:], target[to[3]:]
+        for k in range(length):
+            g0, g1 = s0[k], s1[k]
+            t0[k], t1[k], t2[k], t3[k] = g0, g0 + g1, g0 - g1, g1
+# fmt: on
 
 
 @kernel
