@@ -6,6 +6,7 @@ import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from minidl import backend as backends
 from minidl.backend import Backend
+from minidl.backend.cpu.compiled import without
 from minidl.backend.cupy import CupyBackend, make_cupy_backend
 from minidl.backend.reference.conv import output_size
 from minidl.backend.reference.pool import Window
@@ -350,7 +352,13 @@ def shown(draw: Draw, array: np.ndarray) -> np.ndarray:
 @thorough
 @given(st.data())
 def test_overrides_do_what_the_reference_does(cls: type, name: str, data: st.DataObject) -> None:
-    backend, draw = instance(cls), Draw(Hypothesis(data))
+    draw = Draw(Hypothesis(data))
+    with without() if draw.integer(0, 2) == 0 else nullcontext():  # with and without compiled kernels
+        compare(cls, name, draw)
+
+
+def compare(cls: type, name: str, draw: Draw) -> None:
+    backend = instance(cls)
     args, options = DRAWS[name](draw)
     dtype = draw.choice([np.dtype("float64"), np.dtype("float32")])
     args = travel(args, lambda a: np.asarray(a, dtype) if a.dtype.kind == "f" else a)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import minidl
 from minidl import nn
 from minidl.backend.cpu import threads
+from minidl.backend.cpu.compiled import without
 from minidl.nn import functional as F
 
 
@@ -59,6 +60,17 @@ def test_results_do_not_depend_on_the_number_of_threads_beyond_rounding(count):
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
     for a, b in zip(gradients(), actual, strict=True):
         np.testing.assert_array_equal(a, b)  # and the same bits again
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_numpy_alone_computes_the_same(count):
+    minidl.set_num_threads(count)
+    expected = gradients()
+    with without():
+        actual, again = gradients(), gradients()
+    for a, b, c in zip(actual, expected, again, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
+        np.testing.assert_array_equal(a, c)
 
 
 def test_several_threads_may_call_the_engine_at_once():

@@ -7,6 +7,8 @@ too old or broken, or ``MINIDL_FAST=0`` is set, the NumPy kernels serve, and ``m
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 OLDEST = (0, 61)  # the first Numba for NumPy 2.1 and Python 3.13
@@ -52,6 +54,18 @@ def _try() -> tuple[ModuleType | None, str]:
     except Exception as error:
         return None, f"off: Numba {numba.__version__} cannot compile here ({type(error).__name__}: {error})"
     return fast, f"on: Numba {numba.__version__}"
+
+
+@contextmanager
+def without() -> Iterator[None]:
+    """Let the NumPy kernels serve within a ``with`` block: for comparisons."""
+    global _fast
+    fast_kernels()
+    before, _fast = _fast, None
+    try:
+        yield
+    finally:
+        _fast = before
 
 
 def describe() -> str:
