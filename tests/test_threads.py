@@ -32,7 +32,7 @@ def gradients(seed: int = 0) -> list[np.ndarray]:
     """Of a small network of every kind of layer that shares its work, large enough that it does."""
     minidl.manual_seed(seed)
     model = nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 64, 3, padding=1), nn.ReLU6(),
+        nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 64, 3, padding=1), nn.ReLU6(),
         nn.MaxPool2d(2), nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 64, 3, groups=64), nn.Flatten(),
         nn.Linear(64 * 6 * 6, 10),
     )  # fmt: skip

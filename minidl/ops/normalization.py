@@ -27,11 +27,10 @@ class Normalize(Op):
         self.axes, self.eps, self.affine = axes, eps, affine
 
     def forward(self, xp, x, weight, bias):
-        self.mean, self.variance = xp.moments(x, self.axes)
-        self.invstd = 1 / xp.sqrt(self.variance + self.eps)
         self.shapes = getattr(weight, "shape", None), getattr(bias, "shape", None)
         weight, bias = (None if t is None else t.reshape(self.affine) for t in (weight, bias))
-        return xp.normalize(x, weight, bias, self.mean, self.invstd)
+        y, self.mean, self.variance, self.invstd = xp.normalize_batch(x, weight, bias, self.axes, self.eps)
+        return y
 
     def vjp(self, g, x, weight):
         x_needed, weight_needed, bias_needed = self.needs
@@ -169,7 +168,7 @@ def batch_norm(
 def _update_running(running: Tensor, batch: Any, factor: float, momentum: float) -> None:
     array = running.array
     array *= 1 - momentum
-    array += (batch.reshape(-1) * (momentum * factor)).astype(array.dtype)
+    array += (batch.reshape(-1) * (momentum * factor)).astype(array.dtype, copy=False)
     running.bump_version("batch_norm")
 
 

@@ -22,6 +22,18 @@ BLOCK_BYTES = 1 << 18  # of temporaries at a time, without Numba
 class CpuNorm(NormKernels):
     """Normalisation per channel of arrays that lie channels-last; everything else goes to the reference."""
 
+    def normalize_batch(self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float) -> tuple[Any, Any, Any, Any]:
+        fast = fast_kernels()
+        small = fast is not None and x.ndim == 2 and axes == (0,) and 0 < x.size < LEAST and x.dtype.char in "fd"
+        if not small or not x.flags.c_contiguous or not _per_channel(x, weight, bias):
+            return super().normalize_batch(x, weight, bias, axes, eps)
+        # In one call: for a few numbers, several would cost more than the work.
+        y, found = np.empty_like(x), np.empty((3, 1, x.shape[1]), x.dtype)
+        nothing = found[0, 0, :0]
+        w, b = (nothing if t is None else t.reshape(-1) for t in (weight, bias))
+        fast.normalize_whole(x, w, b, eps, y, found[0, 0], found[1, 0], found[2, 0])
+        return y, found[0], found[1], found[2]
+
     def moments(self, x: Any, axes: Shape) -> tuple[Any, Any]:
         columns = _columns(x, axes)
         if columns is None:

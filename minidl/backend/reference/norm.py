@@ -20,6 +20,12 @@ class NormKernels:
         y = (x - mean) * (invstd if weight is None else invstd * weight)
         return y if bias is None else y + bias
 
+    def normalize_batch(self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float) -> tuple[Any, Any, Any, Any]:
+        """``normalize`` by the moments of x itself; returns y, mean, variance and 1 / √(variance + eps)."""
+        mean, variance = self.moments(x, axes)
+        invstd = 1 / self.xp.sqrt(variance + eps)
+        return self.normalize(x, weight, bias, mean, invstd), mean, variance, invstd
+
     def moments(self, x: Any, axes: Shape) -> tuple[Any, Any]:
         """Return mean and biased variance over ``axes`` (kept as axes of size 1)."""
         mean = x.mean(axis=axes, keepdims=True)

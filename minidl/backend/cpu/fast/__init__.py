@@ -6,7 +6,13 @@ from minidl.backend.cpu.fast.elementwise import hardtanh_back, hardtanh_flat, re
 from minidl.backend.cpu.fast.gemm import ROWS, add_matmul, matmul_strips, matmul_whole, pack_columns, pack_rows
 from minidl.backend.cpu.fast.jit import check
 from minidl.backend.cpu.fast.loss import cross_entropy_back, cross_entropy_rows
-from minidl.backend.cpu.fast.norm import column_moments, normalize_back, normalize_columns, normalize_sums
+from minidl.backend.cpu.fast.norm import (
+    column_moments,
+    normalize_back,
+    normalize_columns,
+    normalize_sums,
+    normalize_whole,
+)
 from minidl.backend.cpu.fast.optim import adam_update, sgd_update
 from minidl.backend.cpu.fast.pool import max_pool_rows, max_pool_scatter
 from minidl.backend.cpu.fast.windows import fold_images, unfold_rows
@@ -53,6 +59,7 @@ __all__ = [
     "normalize_back",
     "normalize_columns",
     "normalize_sums",
+    "normalize_whole",
     "output_tiles",
     "pack_columns",
     "pack_rows",

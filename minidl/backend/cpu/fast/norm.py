@@ -55,6 +55,25 @@ def normalize_columns(x, first, last, mean, scale, shift, y):
 
 
 @kernel
+def normalize_whole(x, weight, bias, eps, y, mean, variance, invstd):
+    """Batch normalisation of a small matrix in one call: y and the statistics of every column; weight or bias may be empty."""
+    count, width = x.shape
+    exact, m2 = np.empty(width), np.empty(width)
+    column_moments(x, 0, count, exact, m2)
+    scale, shift = np.ones(width, x.dtype), np.zeros(width, x.dtype)
+    for k in range(width):
+        mean[k], variance[k] = exact[k], m2[k] / count
+        invstd[k] = 1 / np.sqrt(variance[k] + x.dtype.type(eps))
+        scale[k] = invstd[k]
+    if weight.size:
+        for k in range(width):
+            scale[k] *= weight[k]
+    if bias.size:
+        shift[:] = bias
+    normalize_columns(x, 0, count, mean, scale, shift, y)
+
+
+@kernel
 def normalize_sums(g, x, first, last, mean, total, product):
     """Σ g and Σ g · (x − mean) of every column over the rows ``first`` to ``last``, into float64 arrays."""
     width = x.shape[1]
