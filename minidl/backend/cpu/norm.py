@@ -24,8 +24,8 @@ class CpuNorm(NormKernels):
 
     def normalize_batch(self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float) -> tuple[Any, Any, Any, Any]:
         fast = fast_kernels()
-        small = fast is not None and x.ndim == 2 and axes == (0,) and 0 < x.size < LEAST and x.dtype.char in "fd"
-        if not small or not x.flags.c_contiguous or not _per_channel(x, weight, bias):
+        small = x.ndim == 2 and axes == (0,) and 0 < x.size < LEAST and x.dtype.char in "fd"
+        if fast is None or not small or not x.flags.c_contiguous or not _per_channel(x, weight, bias):
             return super().normalize_batch(x, weight, bias, axes, eps)
         # In one call: for a few numbers, several would cost more than the work.
         y, found = np.empty_like(x), np.empty((3, 1, x.shape[1]), x.dtype)
