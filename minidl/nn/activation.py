@@ -1,7 +1,7 @@
 """Activation functions as layers. All of them act element by element, except softmax; shapes: (*) to the same.
 
-``inplace`` is taken, shown and passed on, for the sake of models written for PyTorch. The functions do not use it at
-present: they return a new Tensor and leave their input alone.
+``inplace=True`` of ReLU, ReLU6 and Hardtanh writes over the input, as in PyTorch. The others take it, for the sake of models
+written for PyTorch, but return a new Tensor and leave their input alone.
 """
 
 from __future__ import annotations

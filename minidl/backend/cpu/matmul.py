@@ -15,6 +15,7 @@ from minidl.backend.reference.matmul import MatmulKernels
 
 TINY = 1 << 14  # multiplications: for fewer NumPy's call is all that counts
 SMALL = 1 << 18  # for fewer OpenBLAS takes one thread
+ALONE = 2 << 20  # for fewer BLAS's threads gain less than they disturb
 MEDIUM = 6 << 20  # for fewer a second thread is not worth waking
 _NOTHING = np.zeros(0, np.float32)
 LEAST_ROWS = 16  # of the left factor for each thread: fewer do not pay for packing the right one
@@ -32,6 +33,9 @@ class CpuMatmul(MatmulKernels):
             return y
         fast = fast_kernels()
         if work < (MEDIUM if fast is None else SMALL) and (fast is None or not _packable(a, b) or a.dtype.char != "f"):
+            if work >= SMALL // 2 and work < ALONE:
+                with single_blas:  # else its threads go on spinning for a while, and take the cores from ours
+                    return super().matmul(a, b, bias)
             return super().matmul(a, b, bias)
         shapes = (a.shape, b.shape)
         if fast is None or a.dtype.char != "f" or not _packable(a, b):

@@ -55,7 +55,7 @@ def set_num_threads(count: int) -> None:
     _count = count
 
 
-PIECES = 4  # for each thread: one that is held up for a while then leaves more of them to the others
+PIECES = 2  # for each thread: one that is held up for a while then leaves more of them to the others
 
 
 def spans(length: int, least: int = 1, pieces: int = PIECES) -> list[Span]:

@@ -32,8 +32,3 @@ def workspace(purpose: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         start = -raw.ctypes.data % _ALIGN
         held = _memory.arrays[purpose] = raw[start : start + size]
     return held[:size].view(dtype).reshape(shape)
-
-
-def release_workspaces() -> None:
-    """Forget this thread's workspaces."""
-    _memory.arrays.clear()

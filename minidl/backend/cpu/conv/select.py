@@ -1,4 +1,4 @@
-"""Which algorithm computes a convolution, by its shape. What is measured of them stands in ``benchmarks/README.md``."""
+"""Which algorithm computes a convolution, by its shape. ``benchmarks/ops.py`` times them."""
 
 from __future__ import annotations
 

@@ -19,11 +19,6 @@ def kernel(function: Callable[..., Any]) -> Any:
     return numba.njit(function, cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 
 
-def inlined(function: Callable[..., Any]) -> Any:
-    """A piece of a kernel on scalars, compiled into those that call it."""
-    return numba.njit(function, inline="always")
-
-
 class _Announcer(event.Listener):
     """Says what is being compiled, once: the first kernels of a new installation take some seconds."""
 
