@@ -13,7 +13,7 @@ import numpy as np
 
 import minidl
 from minidl.autograd import grad
-from minidl.backend.reference import blocks
+from minidl.backend.reference.blocks import BlockKernels
 from minidl.nn import functional as F
 from minidl.ops.base import Op, registry
 from minidl.ops.samples import Draw, Sample, draw_sample, reals
@@ -47,11 +47,11 @@ def check_sample(sample: Sample, draw: Draw) -> None:
 @contextmanager
 def blocks_of(size: int) -> Iterator[None]:
     """Let convolutions take as many images at a time as fit in ``size`` bytes."""
-    usual, blocks.BLOCK_BYTES = blocks.BLOCK_BYTES, size
+    usual, BlockKernels.block_bytes = BlockKernels.block_bytes, size
     try:
         yield
     finally:
-        blocks.BLOCK_BYTES = usual
+        BlockKernels.block_bytes = usual
 
 
 def check_function(function: Callable[..., Any], xs: list[Tensor], draw: Draw) -> None:

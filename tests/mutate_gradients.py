@@ -34,6 +34,7 @@ import minidl
 from minidl.autograd import engine
 from minidl.backend import Backend, backend_for, register_backend
 from minidl.backend.reference import conv as conv_kernels
+from minidl.backend.reference.broadcasting import unbroadcast_axes
 from minidl.ops import base, reduction
 from minidl.ops.base import registry
 from minidl.ops.normalization import Normalize
@@ -99,7 +100,7 @@ def beside(op: str, name: str) -> Any:
 
 HELPERS = [
     Target(base.sum_to, ("Add", "Mul", "BroadcastTo", "MatMul")),
-    Target(base.unbroadcast_axes, ("Add", "Mul", "BroadcastTo", "MatMul", "SumTo"), ""),
+    Target(unbroadcast_axes, ("Add", "Mul", "BroadcastTo", "MatMul", "SumTo"), ""),
     Target(SumTo.forward, ("SumTo", "Add")),
     Target(Reduction.spread, ("Sum", "Mean", "Max", "Var", "LogSumExp", "Norm2")),
     Target(Normalize.plain_gradient, ("Normalize",)),

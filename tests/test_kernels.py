@@ -523,3 +523,15 @@ def test_writing_through_an_index_by_loops(data: st.DataObject) -> None:
 @given(st.floats(-30, 30))
 def test_erf(x: float) -> None:
     np.testing.assert_allclose(reference.erf(np.array([x]))[0], math.erf(x), rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize("context", [nullcontext, without], ids=["compiled", "NumPy"])
+@pytest.mark.parametrize("size", [3, 200_000])  # a piece for one thread, and pieces for several
+def test_rectification_stops_infinite_gradients_and_lets_nan_through(context: Any, size: int) -> None:
+    y = np.resize(np.array([0.0, 0.3, np.nan]), size)
+    g = np.full(size, np.inf)
+    cpu = backends.backend_for("cpu")
+    expected = np.resize(np.array([0.0, np.inf, np.inf]), size)
+    with context():
+        np.testing.assert_array_equal(cpu.relu_grad(g, y), expected)
+        np.testing.assert_array_equal(cpu.hardtanh_grad(g, y, 0.0, 1.0), expected)

@@ -100,6 +100,9 @@ def test_several_threads_may_call_the_engine_at_once():
     for a, b in zip(found, alone, strict=True):
         np.testing.assert_array_equal(a, b)
     assert len(expected) == 4
+    for seed, gradient in enumerate(expected):  # and the engine is as it was
+        for a, b in zip(gradients(seed), gradient, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_an_error_in_a_part_reaches_the_caller_and_the_pool_goes_on():

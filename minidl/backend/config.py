@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from minidl.backend.cpu.compiled import describe
 from minidl.backend.cpu.conv.select import winograd_is_used
-from minidl.backend.cpu.threads import get_num_threads
+from minidl.backend.cpu.threads import cores, get_num_threads
 
 
 def show_config() -> None:
@@ -31,7 +30,7 @@ def show_config() -> None:
 
     system = f"{platform.system()} {platform.machine()}"
     print(f"minidl {__version__}, Python {platform.python_version()}, NumPy {np.__version__}, {system}")
-    threads = f"{get_num_threads()} of {_cores()} cores (MINIDL_NUM_THREADS or minidl.set_num_threads)"
+    threads = f"{get_num_threads()} of {cores()} cores (MINIDL_NUM_THREADS or minidl.set_num_threads)"
     winograd = "(MINIDL_WINOGRAD=0 or minidl.backend.use_winograd(False) turns it off)"
     memory = "freed blocks are kept (MINIDL_KEEP_MEMORY=0 turns it off)" if kept() else "left to the allocator"
     for name, value in (
@@ -44,10 +43,6 @@ def show_config() -> None:
     ):
         print(f"{name:17} {value}")
     sys.stdout.flush()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _blas() -> str:

@@ -17,14 +17,11 @@ INSTALL = (
 class CupyBackend(Backend):
     """Arrays in GPU memory."""
 
+    block_bytes = 1 << 28  # a kernel of a GPU wants as much at once as there is memory for
+
     def __init__(self, cupy: Any, cupyx: Any) -> None:
         super().__init__("cuda", cupy, cupy.ndarray)
         self._cupyx = cupyx
-
-    def blocks(self, batch: int, bytes_per_item: int) -> list[slice]:
-        """Large ones: a kernel of a GPU wants as much at once as there is memory for."""
-        step = max(1, (1 << 28) // max(1, bytes_per_item))
-        return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
 
     def from_numpy(self, array: np.ndarray) -> Any:
         return self.xp.asarray(array)

@@ -399,12 +399,6 @@ def _note_view(op: Op, x: Any, y: Tensor) -> None:
         y._seen = y._version.count
 
 
-def unbroadcast_axes(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:
-    """The axes over which an array of ``shape`` must be summed to become ``target``."""
-    extra = len(shape) - len(target)
-    return (*range(extra), *(extra + i for i, n in enumerate(target) if n == 1 and shape[extra + i] != 1))
-
-
 def sum_to(x: Any, shape: tuple[int, ...]) -> Any:
     """Undo broadcasting: sum ``x`` down to ``shape``. The transpose of ``broadcast_to``."""
     from minidl.ops.reduction import SumTo

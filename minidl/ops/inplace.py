@@ -167,9 +167,9 @@ def forbid_leaf(x: Tensor, name: str) -> None:
         )
 
 
-def old_value(x: Tensor) -> Tensor:
+def old_value(x: Tensor, copy: bool = True) -> Tensor:
     """A Tensor with the value and history that ``x`` has now; while recording on memory of its own (an op may save it)."""
-    old = Tensor.wrap(x.array.copy() if mode.recording else x.array)
+    old = Tensor.wrap(x.array.copy() if copy and mode.recording else x.array)
     edge = edge_of(x)
     if edge is not None and not isinstance(edge[0], Tensor):
         old._node, old._output = edge
@@ -183,8 +183,7 @@ def apply_in_place(op: Op, x: Tensor, others: tuple[Any, ...], write: Callable[[
     Tensors that are not views.
     """
     forbid_leaf(x, name)
-    old = Tensor.wrap(x.array)
-    old._node, old._output, old._requires_grad = x._node, x._output, x._requires_grad
+    old = old_value(x, copy=False)
     write(x.array)
     x.bump_version(name)
     y = Tensor.wrap(x.array)
@@ -194,24 +193,6 @@ def apply_in_place(op: Op, x: Tensor, others: tuple[Any, ...], write: Callable[[
         if y._node is not None:
             _give_history(x, y)
     return x
-
-
-def add_(self: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
-    """``self += alpha · other``. Returns the Tensor."""
-    from minidl.ops.elementwise import Add
-
-    a, b = self.array, other.array if isinstance(other, Tensor) else None
-    if b is None or alpha != 1 or self._base is not None or type(a) is not type(b) or a.dtype.kind != "f":
-        return _add_anyhow(self, other, alpha=alpha)
-    if a.shape != b.shape or a.dtype != b.dtype or not getattr(a.flags, "writeable", True):
-        return _add_anyhow(self, other, alpha=alpha)
-    return apply_in_place(Add(), self, (other,), lambda x: self.backend.add_into(x, b), "add_")
-
-
-def _add_anyhow(self: Tensor, other: Any, *, alpha: Any) -> Tensor:
-    from minidl.ops.elementwise import add
-
-    return in_place(add, "add_")(self, other, alpha=alpha)
 
 
 def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -224,6 +205,22 @@ def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"``{function.__name__}`` in place: the result replaces this Tensor's values. Returns the Tensor."
+    return method
+
+
+def in_place_sum(op: type[Op], function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """``in_place`` of a sum, which takes the cheaper way where the operands are float Tensors of one shape and dtype."""
+    general = in_place(function, name)
+
+    def method(self: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
+        a, b = self.array, other.array if isinstance(other, Tensor) else None
+        alike = b is not None and type(a) is type(b) and a.shape == b.shape and a.dtype == b.dtype and a.dtype.kind == "f"
+        if not alike or alpha != 1 or self._base is not None or not getattr(a.flags, "writeable", True):
+            return general(self, other, alpha=alpha)
+        return apply_in_place(op(), self, (other,), lambda x: self.backend.add_into(x, b), name)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = general.__doc__
     return method
 
 

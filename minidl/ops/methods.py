@@ -28,7 +28,7 @@ from minidl.ops import (
 )
 from minidl.ops import shape as shaping
 from minidl.ops.base import Op, cast
-from minidl.ops.inplace import in_place
+from minidl.ops.inplace import in_place, in_place_sum
 from minidl.tensor import Tensor, to_array
 from minidl.tensor import TensorMethods as RuntimeMethods
 
@@ -276,7 +276,8 @@ class TensorMethods:
 
     # -- in place -----------------------------------------------------------------------------------------------------
 
-    add_, sub_ = inplace.add_, in_place(elementwise.sub, "sub_")
+    add_ = in_place_sum(elementwise.Add, elementwise.add, "add_")
+    sub_ = in_place(elementwise.sub, "sub_")
     mul_, div_ = in_place(elementwise.mul, "mul_"), in_place(elementwise.div, "div_")
     pow_, clamp_ = in_place(elementwise.pow, "pow_"), in_place(selection.clamp, "clamp_")
     clip_ = in_place(selection.clamp, "clip_")

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl import dtypes
-from minidl.ops.base import Op, cast, raw, unbroadcast_axes
+from minidl.backend.reference.broadcasting import unbroadcast_axes
+from minidl.ops.base import Op, cast, raw
 from minidl.ops.samples import reals
 from minidl.ops.selection import maximum, minimum, where
 from minidl.ops.shape import broadcast_to, normalize_dims, reshape

@@ -9,7 +9,6 @@ import numpy as np
 
 from minidl.backend.cpu.layout import LEAST
 from minidl.backend.cpu.threads import get_num_threads, share, single_blas, spans
-from minidl.backend.reference import blocks as reference
 from minidl.backend.reference.blocks import BlockKernels
 
 
@@ -17,10 +16,10 @@ class CpuBlocks(BlockKernels):
     """As the reference, by several threads at once."""
 
     def blocks(self, batch: int, bytes_per_item: int) -> list[slice]:
-        step = max(1, reference.BLOCK_BYTES // max(1, bytes_per_item))
+        step = max(1, self.block_bytes // max(1, bytes_per_item))
         if batch * bytes_per_item > 8 * LEAST:  # enough for every thread to get some
             step = min(step, -(-batch // get_num_threads()))
-        return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
+        return self._runs(batch, step)
 
     def each(self, function: Callable[[slice], None], blocks: Sequence[slice]) -> None:
         if len(blocks) < 2:

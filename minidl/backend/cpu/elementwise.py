@@ -47,30 +47,32 @@ class CpuElementwise(ElementwiseKernels):
         return y if done else np.clip(x, low, high, out=out)
 
     def relu_grad(self, g: Any, y: Any) -> Any:
+        reference = super().relu_grad
         if g.size < SMALL:
-            return np.where(y <= 0, g.dtype.type(0), g)
+            return reference(g, y)
         fast = fast_kernels() if g.dtype.char in "fd" else None
 
         def plain(g: Any, y: Any, out: Any) -> None:
-            np.multiply(g, y > 0, out=out)
+            out[...] = reference(g, y)
 
         out = np.empty_like(y)
         done = _shared(plain if fast is None else fast.relu_back, out, g, y)
-        return out if done else super().relu_grad(g, y)
+        return out if done else reference(g, y)
 
     def hardtanh_grad(self, g: Any, y: Any, low: float, high: float) -> Any:
+        reference = super().hardtanh_grad
         fast = fast_kernels() if g.dtype.char in "fd" else None
         low, high = float(low), float(high)
 
         def plain(g: Any, y: Any, out: Any) -> None:
-            np.multiply(g, (y > low) & (y < high), out=out)
+            out[...] = reference(g, y, low, high)
 
         def compiled(g: Any, y: Any, out: Any) -> None:
             fast.hardtanh_back(g, y, low, high, out)  # type: ignore[union-attr]
 
         out = np.empty_like(y)
         done = _shared(plain if fast is None else compiled, out, g, y)
-        return out if done else super().hardtanh_grad(g, y, low, high)
+        return out if done else reference(g, y, low, high)
 
 
 def _shared(function: Callable[..., Any], out: np.ndarray, *arrays: np.ndarray) -> bool:

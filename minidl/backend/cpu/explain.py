@@ -18,6 +18,11 @@ class Choice(NamedTuple):
 _listening: list[list[Choice]] = []
 
 
+def is_explaining() -> bool:
+    """Whether anybody listens: else there is no need to find words."""
+    return bool(_listening)
+
+
 def note(kernel: str, shapes: object, picked: str, because: str) -> None:
     """Tell those who listen what was picked."""
     for choices in _listening:

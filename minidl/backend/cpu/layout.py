@@ -52,6 +52,8 @@ def flat(x: np.ndarray) -> np.ndarray | None:
 
 def flat_alike(x: np.ndarray, *others: np.ndarray) -> list[np.ndarray] | None:
     """``flat`` of several arrays, if they have one shape, dtype and layout; else None."""
+    if all([y.flags.c_contiguous and y.shape == x.shape and y.dtype == x.dtype for y in (x, *others)]):
+        return [y.reshape(-1) for y in (x, *others)]  # also where strides of axes of length 1 differ
     for y in others:
         if y.shape != x.shape or y.strides != x.strides or y.dtype != x.dtype:
             return None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
-from minidl.backend.cpu.explain import note
+from minidl.backend.cpu.explain import is_explaining, note
 from minidl.backend.cpu.layout import LEAST
 from minidl.backend.cpu.threads import Span, share, single_blas, spans
 from minidl.backend.cpu.workspace import workspace
@@ -27,27 +27,28 @@ class CpuMatmul(MatmulKernels):
     def matmul(self, a: Any, b: Any, bias: Any = None) -> Any:
         work = len(a) * b.size if a.ndim == 2 == b.ndim else 0
         if work < TINY or a.dtype.char not in "fd" or a.dtype != b.dtype:
-            y = np.matmul(a, b)
-            if bias is not None:
-                y += bias
-            return y
-        fast = fast_kernels()
-        if work < (MEDIUM if fast is None else SMALL) and (fast is None or not _packable(a, b) or a.dtype.char != "f"):
-            if work >= SMALL // 2 and work < ALONE:
-                with single_blas:  # else its threads go on spinning for a while, and take the cores from ours
-                    return super().matmul(a, b, bias)
             return super().matmul(a, b, bias)
-        shapes = (a.shape, b.shape)
+        fast = fast_kernels()
         if fast is None or a.dtype.char != "f" or not _packable(a, b):
-            note("matmul", shapes, "BLAS", "no compiled kernels" if fast is None else "dtype, layout or shape")
-            return _by_blas(a, b, bias)
-        note("matmul", shapes, "register tiles", "float32")
+            if work >= (MEDIUM if fast is None else SMALL):
+                _note(a, b, "BLAS", "no compiled kernels" if fast is None else "dtype, layout or shape")
+                return _by_blas(a, b, bias)
+            if work < SMALL // 2 or work >= ALONE:
+                return super().matmul(a, b, bias)
+            with single_blas:  # else its threads go on spinning for a while, and take the cores from ours
+                return super().matmul(a, b, bias)
+        _note(a, b, "register tiles", "float32")
         if work >= MEDIUM:
             return _by_tiles(fast, a, b, bias)
         out = np.empty((len(a), b.shape[1]), a.dtype)
         turned = not b.flags.c_contiguous
         fast.matmul_whole(a, b.T if turned else b, turned, _NOTHING if bias is None else bias, out)
         return out
+
+
+def _note(a: np.ndarray, b: np.ndarray, picked: str, because: str) -> None:
+    if is_explaining():
+        note("matmul", "{}×{} by {}×{}".format(*a.shape, *b.shape), picked, because)
 
 
 def _packable(a: np.ndarray, b: np.ndarray) -> bool:
@@ -57,25 +58,28 @@ def _packable(a: np.ndarray, b: np.ndarray) -> bool:
     return full and len(a) >= LEAST_ROWS and (b.flags.c_contiguous or b.flags.f_contiguous)
 
 
-def strips_of(fast: Any, b: np.ndarray) -> np.ndarray:
-    """b (K, N), C- or F-contiguous, packed for ``fast.matmul_strips``: (⌈N / 16⌉, K, 16), in a workspace."""
+def pack(fast: Any, b: np.ndarray, bias: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What ``fast.matmul_strips`` wants of b (K, N), C- or F-contiguous, and bias (N) or None.
+
+    b in strips (⌈N / 16⌉, K, 16), in a workspace, and what the sums start from (⌈N / 16⌉ · 16), zeros beyond N: where the
+    last strip is not full, its empty columns are computed too, and then left behind.
+    """
     strips = workspace("strips", (-(-b.shape[1] // 16), b.shape[0], 16), b.dtype)
     parts = spans(len(strips), max(1, LEAST // max(1, b.shape[0] * 16)))
     if b.flags.c_contiguous:
         share(lambda part: fast.pack_rows(b, *part, strips), parts)
     else:
         share(lambda part: fast.pack_columns(b.T, *part, strips), parts)
-    return strips
+    start = np.zeros(len(strips) * 16, b.dtype)
+    if bias is not None:
+        start[: b.shape[1]] = bias
+    return strips, start
 
 
 def _by_tiles(fast: Any, a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:
     rows, columns = len(a), b.shape[1]
-    strips = strips_of(fast, b)
-    width = len(strips) * 16
-    start = np.zeros(width, a.dtype)
-    if bias is not None:
-        start[:columns] = bias
-    # Where the last strip is not full, its empty columns are computed too, and then left behind.
+    strips, start = pack(fast, b, bias)
+    width = len(start)
     whole = np.empty((rows, columns), a.dtype) if width == columns else workspace("whole", (rows, width), a.dtype)
     least = max(1, SMALL // (a.shape[1] * width))
     if rows >= width:  # cut whichever way leaves more to each

@@ -12,7 +12,7 @@ import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.layout import LEAST
-from minidl.backend.cpu.threads import Span, share, spans
+from minidl.backend.cpu.threads import Span, cut, share, spans
 from minidl.backend.reference.norm import NormKernels, Shape
 
 WIDE = 512  # numbers in a row at least, where the number of positions can be divided
@@ -186,8 +186,7 @@ def _rows(matrix: np.ndarray) -> list[Span]:
 
 
 def _blocks(matrix: np.ndarray, rows: Span) -> list[slice]:
-    step = max(1, BLOCK_BYTES // matrix[0].nbytes)
-    return [slice(a, min(a + step, rows[1])) for a in range(*rows, step)]
+    return [slice(*block) for block in cut(rows, max(1, BLOCK_BYTES // matrix[0].nbytes))]
 
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

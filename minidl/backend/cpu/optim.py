@@ -65,14 +65,7 @@ class CpuOptim(OptimKernels):
 
 def _flat(p: np.ndarray, *others: np.ndarray) -> list[np.ndarray] | None:
     """The arrays in the order of their memory, if they are alike and of a dtype that is compiled."""
-    if p.dtype.char not in "fd":
-        return None
-    if p.flags.c_contiguous:
-        for other in others:
-            if not other.flags.c_contiguous or other.shape != p.shape or other.dtype != p.dtype:
-                return None
-        return [p.reshape(-1), *[other.reshape(-1) for other in others]]
-    return flat_alike(p, *others)
+    return flat_alike(p, *others) if p.dtype.char in "fd" else None
 
 
 def _in_pieces(jobs: list[tuple[int, list[np.ndarray]]], update: Callable[..., None]) -> None:

@@ -28,6 +28,11 @@ def _default_count() -> int:
         if count < 1:
             raise ValueError(f"MINIDL_NUM_THREADS must be a positive whole number, got {given!r}")
         return count
+    return cores()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0)) or 1
     return os.cpu_count() or 1
@@ -64,6 +69,11 @@ def spans(length: int, least: int = 1, pieces: int = PIECES) -> list[Span]:
     if parts == 1:
         return [(0, length)]
     return [(length * i // parts, length * (i + 1) // parts) for i in range(parts)]
+
+
+def cut(span: Span, step: int) -> list[Span]:
+    """Cut a span into runs of ``step``, the last as long as is left: what one thread does at a time."""
+    return [(a, min(a + step, span[1])) for a in range(*span, step)]
 
 
 # -- the pool ----------------------------------------------------------------------------------------------------------

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-BLOCK_BYTES = 2 << 20  # of temporary arrays: what stays in a core's cache
-
 
 class BlockKernels:
     """Reference: one block after another."""
 
     xp: Any
+    block_bytes = 2 << 20  # of temporary arrays: what stays in a core's cache
 
     def blocks(self, batch: int, bytes_per_item: int) -> list[slice]:
-        """Cut a batch into runs of items whose temporaries fit in ``BLOCK_BYTES``."""
-        step = max(1, BLOCK_BYTES // max(1, bytes_per_item))
+        """Cut a batch into runs of items whose temporaries fit in ``block_bytes``."""
+        return self._runs(batch, max(1, self.block_bytes // max(1, bytes_per_item)))
+
+    @staticmethod
+    def _runs(batch: int, step: int) -> list[slice]:
         return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
 
     def each(self, function: Callable[[slice], None], blocks: Sequence[slice]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from minidl.backend.reference.broadcasting import unbroadcast_axes
+
 Shape = tuple[int, ...]
 
 
@@ -63,6 +65,4 @@ def _sum_to(x: Any, shape: Shape | None) -> Any:
     """Sum over the axes along which a weight of this shape was broadcast."""
     if shape is None or x.shape == shape:
         return x if shape is not None else None
-    lead = x.ndim - len(shape)
-    axes = (*range(lead), *(lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1))
-    return x.sum(axis=axes, keepdims=True).reshape(shape)
+    return x.sum(axis=unbroadcast_axes(x.shape, shape)).reshape(shape)

@@ -11,8 +11,8 @@ import numpy as np
 
 from minidl.backend.cpu.conv.shape import Convolution
 from minidl.backend.cpu.layout import empty_nhwc
-from minidl.backend.cpu.matmul import strips_of
-from minidl.backend.cpu.threads import Span, share, single_blas, spans
+from minidl.backend.cpu.matmul import pack
+from minidl.backend.cpu.threads import Span, cut, share, single_blas, spans
 from minidl.backend.cpu.workspace import workspace
 
 WORTHWHILE = 1 << 21  # multiplications
@@ -85,16 +85,13 @@ def _multiplier(fast: Any, matrix: np.ndarray, start: np.ndarray) -> Any:
     """A function that writes ``rows @ matrix + start`` into an array."""
     columns = matrix.shape[1]
     if matrix.dtype == "float32" and (columns % 16 == 0 or columns >= 20):
-        strips = strips_of(fast, matrix if matrix.flags.f_contiguous else np.ascontiguousarray(matrix))
-        width = len(strips) * 16
-        if width == columns:
-            return lambda rows, out: fast.matmul_strips(rows, strips, start, 0, len(rows), out)
-        padded = np.zeros(width, start.dtype)
-        padded[:columns] = start
+        strips, begin = pack(fast, matrix if matrix.flags.f_contiguous else np.ascontiguousarray(matrix), start)
+        if len(begin) == columns:
+            return lambda rows, out: fast.matmul_strips(rows, strips, begin, 0, len(rows), out)
 
         def with_padding(rows: np.ndarray, out: np.ndarray) -> None:
-            whole = workspace("whole", (len(rows), width), out.dtype)
-            fast.matmul_strips(rows, strips, padded, 0, len(rows), whole)
+            whole = workspace("whole", (len(rows), len(begin)), out.dtype)
+            fast.matmul_strips(rows, strips, begin, 0, len(rows), whole)
             out[...] = whole[:, :columns]
 
         return with_padding
@@ -137,5 +134,4 @@ def _blocks(conv: Convolution, span: Span, windows_per_item: int) -> list[Span]:
     if _plain(conv) and conv.o % 16 == 0 == conv.c % 16:
         return [span]
     size = windows_per_item * conv.kernel[0] * conv.kernel[1] * conv.c * conv.dtype.itemsize
-    step = max(1, WINDOW_BYTES // size)
-    return [(a, min(a + step, span[1])) for a in range(*span, step)]
+    return cut(span, max(1, WINDOW_BYTES // size))

@@ -11,7 +11,7 @@ from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.conv import depthwise, direct, im2col, winograd
 from minidl.backend.cpu.conv.select import choose, tile_of
 from minidl.backend.cpu.conv.shape import Convolution
-from minidl.backend.cpu.explain import note
+from minidl.backend.cpu.explain import is_explaining, note
 from minidl.backend.cpu.layout import nchw, nhwc
 from minidl.backend.reference.conv import ConvKernels, Padding, Pair, output_size
 
@@ -66,10 +66,8 @@ def _describe(
 
 def _pick(kernel: str, conv: Convolution, use: str) -> ModuleType | None:
     """The algorithm's module; None for the reference."""
-    if fast_kernels() is None:
-        note(kernel, conv, "reference", "no compiled kernels")
-        return None
-    name, because = choose(conv, use)
-    tile = tile_of(conv if use != "input_grad" else conv.turned) if name == "winograd" else None
-    note(kernel, conv, name if tile is None else "winograd F({0}×{0}, {1}×{1})".format(*tile), because)
+    name, because = ("reference", "no compiled kernels") if fast_kernels() is None else choose(conv, use)
+    if is_explaining():
+        tile = tile_of(conv.turned if use == "input_grad" else conv) if name == "winograd" else None
+        note(kernel, conv, name if tile is None else "winograd F({0}×{0}, {1}×{1})".format(*tile), because)
     return ALGORITHMS.get(name)

@@ -17,7 +17,7 @@ def use_winograd(on: bool) -> None:
     """Turn Winograd's algorithm on (the default) or off; ``MINIDL_WINOGRAD=0`` turns it off from the start.
 
     It needs down to a quarter of the multiplications and rounds a little more: in float32 the error of a convolution is at
-    most 1e-5 of the norm of its output (typically 1e-6 to 4e-6). It is never taken for float64.
+    most 1e-5 of the norm of its output. It is never taken for float64.
     """
     global _winograd
     _winograd = bool(on)
@@ -45,12 +45,13 @@ def choose(conv: Convolution, use: str) -> tuple[str, str]:
         return "im2col", f"dtype {conv.dtype}"
     if conv.kernel == (1, 1) and conv.stride == (1, 1):
         return "im2col", "1×1: every pixel is its own window"
-    possible = _winograd and tile_of(conv.turned if use == "input_grad" else conv) is not None
+    applies = tile_of(conv.turned if use == "input_grad" else conv) is not None
+    possible = _winograd and applies
     if _can_be_direct(conv, use) and not (possible and conv.c * conv.o > DIRECT_PRODUCT):
-        return "direct", "few channels" if possible else "Winograd is for 3×3 and 5×5 kernels, stride 1"
+        return "direct", "few channels" if possible else "Winograd does not apply, or is switched off"
     if possible:
         return "winograd", f"{conv.kernel[0]}×{conv.kernel[1]} kernel, stride 1, float32"
-    return "im2col", "many channels" if _winograd else "Winograd is switched off"
+    return "im2col", "Winograd is switched off" if applies else "fits neither Winograd nor the direct loop"
 
 
 def tile_of(conv: Convolution) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Matrix products from register tiles: for the shapes that occur here, twice as fast as a BLAS that knows no AVX-512.
+"""Matrix products from register tiles.
 
 ``product`` multiplies whatever can be addressed by steps: rows of a matrix, of its transpose, or the runs of a padded image
 that make up a window. What is multiplied from the right is best packed into *strips* of 16 columns, (columns / 16, K, 16),
