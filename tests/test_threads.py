@@ -132,6 +132,34 @@ def test_blas_is_held_to_one_thread_and_let_go_again():
     assert [lib.get_num_threads() for lib in libraries] == before
 
 
+def test_whichever_thread_leaves_last_lets_blas_go():
+    """Not only the thread that limited it first."""
+    libraries = threads.single_blas.find()
+    before = [lib.get_num_threads() for lib in libraries]
+    entered, leave, left, end = (threading.Event() for _ in range(4))
+
+    def other():
+        with threads.single_blas:
+            entered.set()
+            leave.wait(60)
+        left.set()
+        end.wait(60)
+
+    worker = threading.Thread(target=other)
+    worker.start()
+    entered.wait(60)
+    with threads.single_blas:
+        leave.set()
+        left.wait(60)
+        assert all(lib.get_num_threads() == 1 for lib in libraries)
+    assert [lib.get_num_threads() for lib in libraries] == before  # while the first one lives
+    with threads.single_blas:
+        assert all(lib.get_num_threads() == 1 for lib in libraries)
+    end.set()
+    worker.join()
+    assert [lib.get_num_threads() for lib in libraries] == before
+
+
 @pytest.mark.parametrize("count", [0, -1, 1.5, "2", True, None])
 def test_a_number_of_threads_that_is_none(count):
     with pytest.raises(ValueError, match="positive whole number"):

@@ -214,7 +214,9 @@ def in_place_sum(op: type[Op], function: Callable[..., Any], name: str) -> Calla
 
     def method(self: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
         a, b = self.array, other.array if isinstance(other, Tensor) else None
-        alike = b is not None and type(a) is type(b) and a.shape == b.shape and a.dtype == b.dtype and a.dtype.kind == "f"
+        alike = (
+            b is not None and type(a) is type(b) and a.shape == b.shape and a.dtype == b.dtype and a.dtype.kind == "f"
+        )
         if not alike or alpha != 1 or self._base is not None or not getattr(a.flags, "writeable", True):
             return general(self, other, alpha=alpha)
         return apply_in_place(op(), self, (other,), lambda x: self.backend.add_into(x, b), name)

@@ -182,6 +182,20 @@ def share(function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
 # -- BLAS --------------------------------------------------------------------------------------------------------------
 
 
+def _switch(library: Any) -> tuple[Callable[[], int], Callable[[int], Any]]:
+    """The functions that read and set a library's number of threads.
+
+    OpenBLAS's own: threadpoolctl lets only one thread of the process set them, the first that did, and ignores the others
+    as long as that one lives. Here whoever comes last must be able to restore the number; ``_SingleBlas`` sees to the order.
+    """
+    if library.internal_api == "openblas" and library.threading_layer != "openmp":
+        for name in library.check_symbols:  # "openblas_get_num_threads" with the prefixes and suffixes that occur
+            get, set_to = (getattr(library.dynlib, n, None) for n in (name, name.replace("_get_", "_set_")))
+            if get is not None and set_to is not None:
+                return get, set_to
+    return library.get_num_threads, library.set_num_threads
+
+
 class _SingleBlas:
     """``with single_blas:`` holds BLAS to one thread; it may be entered again and from several threads at once."""
 
@@ -189,6 +203,7 @@ class _SingleBlas:
         self.inside = 0
         self.lock = threading.Lock()
         self.libraries: list[Any] | None = None
+        self.switches: list[tuple[Callable[[], int], Callable[[int], Any]]] = []  # for each: read and set its threads
         self.before: list[int] = []
 
     def find(self) -> list[Any]:
@@ -196,31 +211,34 @@ class _SingleBlas:
             from threadpoolctl import ThreadpoolController
 
             self.libraries = [lib for lib in ThreadpoolController().lib_controllers if lib.user_api == "blas"]
+            self.switches = [_switch(lib) for lib in self.libraries]
         return self.libraries
 
     def __enter__(self) -> None:
         with self.lock:
             self.inside += 1
             if self.inside == 1:
-                libraries = self.find()
-                self.before = [lib.get_num_threads() for lib in libraries]
-                for lib in libraries:
-                    lib.set_num_threads(1)
+                self.find()
+                self.before = [get() for get, _ in self.switches]
+                for _, set_to in self.switches:
+                    set_to(1)
 
     def __exit__(self, *exc: object) -> None:
         with self.lock:
             self.inside -= 1
             if not self.inside:
-                for lib, count in zip(self.libraries or (), self.before, strict=True):
-                    lib.set_num_threads(count)
+                self.restore()
+
+    def restore(self) -> None:
+        for (_, set_to), count in zip(self.switches, self.before, strict=True):
+            set_to(count)
 
     def after_fork(self) -> None:
         """The fork may have come while another thread was inside: that thread is gone, what it changed is not."""
         self.lock = threading.Lock()
         if self.inside:
             self.inside = 0
-            for lib, count in zip(self.libraries or (), self.before, strict=True):
-                lib.set_num_threads(count)
+            self.restore()
 
 
 single_blas = _SingleBlas()
