@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -28,12 +29,18 @@ def usual_count():
     minidl.set_num_threads(before)
 
 
-def gradients(seed: int = 0) -> list[np.ndarray]:
-    """Of a small network of every kind of layer that shares its work, large enough that it does."""
+def gradients(seed: int = 0, smooth: bool = False) -> list[np.ndarray]:
+    """Of a small network of every kind of layer that shares its work, large enough that it does.
+
+    A ``smooth`` one has no limits, at which a last bit could decide whether a gradient passes or not.
+    """
     minidl.manual_seed(seed)
+    first, second, pool = (
+        (nn.Tanh(), nn.Sigmoid(), nn.AvgPool2d(2)) if smooth else (nn.ReLU(), nn.ReLU6(), nn.MaxPool2d(2))
+    )
     model = nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 64, 3, padding=1), nn.ReLU6(),
-        nn.MaxPool2d(2), nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 64, 3, groups=64), nn.Flatten(),
+        nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), first, nn.Conv2d(16, 64, 3, padding=1), second,
+        pool, nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 64, 3, groups=64), nn.Flatten(),
         nn.Linear(64 * 6 * 6, 10),
     )  # fmt: skip
     x = minidl.randn(24, 3, 16, 16)
@@ -53,24 +60,46 @@ def test_spans_cover_everything_once(length, least, pieces, count):
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_results_do_not_depend_on_the_number_of_threads_beyond_rounding(count):
     minidl.set_num_threads(1)
-    expected = gradients()
+    expected = gradients(smooth=True)
     minidl.set_num_threads(count)
-    actual = gradients()
-    for a, b in zip(actual, expected, strict=True):
+    for a, b in zip(gradients(smooth=True), expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
-    for a, b in zip(gradients(), actual, strict=True):
+    for a, b in zip(gradients(), gradients(), strict=True):
         np.testing.assert_array_equal(a, b)  # and the same bits again
+
+
+@pytest.mark.parametrize("kernels", ["compiled", "NumPy"])
+def test_limits_and_pooling_give_the_same_bits_for_any_number_of_threads(kernels):
+    rng = np.random.default_rng(0)
+    data, cotangent = rng.standard_normal((2, 9, 40, 30, 20), dtype=np.float32)
+
+    def results(count):
+        minidl.set_num_threads(count)
+        found = []
+        for function in (F.relu, F.relu6, lambda x: F.max_pool2d(x, 3, 2, 1), lambda x: x + x):
+            x = minidl.tensor(data, requires_grad=True)
+            y = function(x)
+            y.backward(minidl.tensor(cotangent.reshape(-1)[: y.numel()].reshape(y.shape)))
+            found += [y.detach().numpy(), x.grad.numpy()]
+        return found
+
+    with without() if kernels == "NumPy" else nullcontext():
+        expected = results(1)
+        for count in (2, 3, 4):
+            for a, b in zip(results(count), expected, strict=True):
+                np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_numpy_alone_computes_the_same(count):
     minidl.set_num_threads(count)
-    expected = gradients()
+    expected = gradients(smooth=True)
     with without():
-        actual, again = gradients(), gradients()
-    for a, b, c in zip(actual, expected, again, strict=True):
+        actual, once, again = gradients(smooth=True), gradients(), gradients()
+    for a, b in zip(actual, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
-        np.testing.assert_array_equal(a, c)
+    for a, b in zip(once, again, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_several_threads_may_call_the_engine_at_once():

@@ -23,6 +23,11 @@ def fast_kernels() -> ModuleType | None:
     return _fast if _asked else _load()
 
 
+def fast_if_loaded() -> ModuleType | None:
+    """As ``fast_kernels``, but Numba is not imported if nobody has asked for it yet."""
+    return _fast
+
+
 def _load() -> ModuleType | None:
     global _fast, _asked, _reason
     _fast, _reason = _try()

@@ -9,14 +9,15 @@ import numpy as np
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.explain import is_explaining, note
 from minidl.backend.cpu.layout import LEAST
-from minidl.backend.cpu.threads import Span, share, single_blas, spans
+from minidl.backend.cpu.threads import Span, share, single_blas, spans, team
 from minidl.backend.cpu.workspace import workspace
 from minidl.backend.reference.matmul import MatmulKernels
 
 TINY = 1 << 14  # multiplications: for fewer NumPy's call is all that counts
 SMALL = 1 << 18  # for fewer OpenBLAS takes one thread
 ALONE = 2 << 20  # for fewer BLAS's threads gain less than they disturb
-MEDIUM = 6 << 20  # for fewer a second thread is not worth waking
+MEDIUM = 6 << 20  # for fewer a second thread is not worth waking, by BLAS
+PART = 1 << 18  # of a product by tiles, for one thread at least
 _NOTHING = np.zeros(0, np.float32)
 LEAST_ROWS = 16  # of the left factor for each thread: fewer do not pay for packing the right one
 
@@ -38,12 +39,7 @@ class CpuMatmul(MatmulKernels):
             with single_blas:  # else its threads go on spinning for a while, and take the cores from ours
                 return super().matmul(a, b, bias)
         _note(a, b, "register tiles", "float32")
-        if work >= MEDIUM:
-            return _by_tiles(fast, a, b, bias)
-        out = np.empty((len(a), b.shape[1]), a.dtype)
-        turned = not b.flags.c_contiguous
-        fast.matmul_whole(a, b.T if turned else b, turned, _NOTHING if bias is None else bias, out)
-        return out
+        return _by_tiles(fast, a, b, bias)
 
 
 def _note(a: np.ndarray, b: np.ndarray, picked: str, because: str) -> None:
@@ -65,38 +61,39 @@ def pack(fast: Any, b: np.ndarray, bias: Any) -> tuple[np.ndarray, np.ndarray]:
     last strip is not full, its empty columns are computed too, and then left behind.
     """
     strips = workspace("strips", (-(-b.shape[1] // 16), b.shape[0], 16), b.dtype)
-    parts = spans(len(strips), max(1, LEAST // max(1, b.shape[0] * 16)))
-    if b.flags.c_contiguous:
-        share(lambda part: fast.pack_rows(b, *part, strips), parts)
-    else:
-        share(lambda part: fast.pack_columns(b.T, *part, strips), parts)
+    turned = not b.flags.c_contiguous
+    fast.pack(_packers(strips), b.T if turned else b, turned, strips)
     start = np.zeros(len(strips) * 16, b.dtype)
     if bias is not None:
         start[: b.shape[1]] = bias
     return strips, start
 
 
+def _packers(strips: np.ndarray) -> tuple[int, int, int, int]:
+    return team(len(strips), max(1, LEAST // max(1, strips.shape[1] * 16)))
+
+
 def _by_tiles(fast: Any, a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:
     rows, columns = len(a), b.shape[1]
-    strips, start = pack(fast, b, bias)
-    width = len(start)
-    whole = np.empty((rows, columns), a.dtype) if width == columns else workspace("whole", (rows, width), a.dtype)
-    least = max(1, SMALL // (a.shape[1] * width))
-    if rows >= width:  # cut whichever way leaves more to each
-        share(lambda part: fast.matmul_strips(a, strips, start, *part, whole), _eights(rows, least))
-    else:
-
-        def strip(part: Span) -> None:
-            n, m = part[0] * 16, part[1] * 16
-            fast.matmul_strips(a, strips[slice(*part)], start[n:m], 0, rows, whole[:, n:m])
-
-        share(strip, spans(len(strips), max(1, SMALL // (a.shape[1] * rows * 16))))
-    return whole if width == columns else whole[:, :columns].copy()
-
-
-def _eights(rows: int, least: int) -> list[Span]:
-    """Spans of rows that start at multiples of eight, the height of a register tile."""
-    return [(a * 8, min(b * 8, rows)) for a, b in spans(-(-rows // 8), max(1, least // 8))]
+    strips = workspace("strips", (-(-columns // 16), len(b), 16), b.dtype)
+    turned = not b.flags.c_contiguous
+    out = np.empty((rows, columns), a.dtype)
+    width = 16 * len(strips)
+    whole = out if width == columns else workspace("whole", (rows, width), a.dtype)
+    _, helpers, _, parts = team(rows * b.size, PART, pieces=4)
+    board, _, *packing = _packers(strips)
+    fast.matmul(
+        (board, helpers, *packing),
+        parts,
+        a,
+        b.T if turned else b,
+        turned,
+        _NOTHING if bias is None else bias,
+        strips,
+        whole,
+        out,
+    )
+    return out
 
 
 def _by_blas(a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:

@@ -12,10 +12,12 @@ import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.layout import LEAST
-from minidl.backend.cpu.threads import Span, cut, share, spans
+from minidl.backend.cpu.threads import Span, cut, share, spans, team
 from minidl.backend.reference.norm import NormKernels, Shape
 
 WIDE = 512  # numbers in a row at least, where the number of positions can be divided
+SMALL = 1 << 12  # numbers: for fewer it does not pay to make rows wide
+PART = 1 << 12  # numbers that a thread should have to itself, if it is awake
 BLOCK_BYTES = 1 << 18  # of temporaries at a time, without Numba
 
 
@@ -24,61 +26,52 @@ class CpuNorm(NormKernels):
 
     def normalize_batch(self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float) -> tuple[Any, Any, Any, Any]:
         fast = fast_kernels()
-        small = x.ndim == 2 and axes == (0,) and 0 < x.size < LEAST and x.dtype.char in "fd"
-        if fast is None or not small or not x.flags.c_contiguous or not _per_channel(x, weight, bias):
+        columns = _columns(x, axes)
+        if fast is None or columns is None or not _per_channel(x, weight, bias):
             return super().normalize_batch(x, weight, bias, axes, eps)
-        # In one call: for a few numbers, several would cost more than the work.
-        y, found = np.empty_like(x), np.empty((3, 1, x.shape[1]), x.dtype)
-        nothing = found[0, 0, :0]
-        w, b = (nothing if t is None else t.reshape(-1) for t in (weight, bias))
-        fast.normalize_whole(x, w, b, eps, y, found[0, 0], found[1, 0], found[2, 0])
-        return y, found[0], found[1], found[2]
+        matrix, repeats = columns
+        y, found = np.empty_like(x), np.empty((3, x.shape[1]), x.dtype)
+        w, b = (_line(t, x) for t in (weight, bias))
+        fast.normalize_batch(_crew(matrix), matrix, repeats, w, b, eps, _matrix(y, repeats), *found)
+        mean, variance, invstd = found.reshape(3, 1, -1, *(1,) * (x.ndim - 2))
+        return y, mean, variance, invstd
 
     def moments(self, x: Any, axes: Shape) -> tuple[Any, Any]:
-        columns = _columns(x, axes)
+        columns = None if x.size < LEAST else _columns(x, axes)
         if columns is None:
             return super().moments(x, axes)
         matrix, repeats = columns
-        fast = fast_kernels()
-
-        def part(rows: Span) -> tuple[np.ndarray, np.ndarray]:
-            if fast is None:
-                return _moments(matrix[slice(*rows)])
-            mean, m2 = np.empty((2, matrix.shape[1]))
-            fast.column_moments(matrix, *rows, mean, m2)
-            return mean, m2
-
         pieces = _rows(matrix)
-        parts = share(part, pieces)
-        if len(parts) == repeats == 1:
-            mean, m2 = parts[0]
-        else:  # join them: Chan, Golub & LeVeque 1983, equations 2.1
-            means = np.stack([p[0] for p in parts]).reshape(len(parts), repeats, -1)
-            m2s = np.stack([p[1] for p in parts]).reshape(means.shape)
-            counts = np.array([b - a for a, b in pieces], float).reshape(-1, 1, 1)
-            mean = (means * counts).sum((0, 1)) / (counts.sum() * repeats)
-            m2 = (m2s + counts * (means - mean) ** 2).sum((0, 1))
+        parts = share(lambda rows: _moments(matrix[slice(*rows)]), pieces)
+        # Join them: Chan, Golub & LeVeque 1983, equations 2.1.
+        means = np.stack([p[0] for p in parts]).reshape(len(parts), repeats, -1)
+        m2s = np.stack([p[1] for p in parts]).reshape(means.shape)
+        counts = np.array([b - a for a, b in pieces], float).reshape(-1, 1, 1)
+        mean = (means * counts).sum((0, 1)) / (counts.sum() * repeats)
+        m2 = (m2s + counts * (means - mean) ** 2).sum((0, 1))
         shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
         variance = m2 / (len(matrix) * repeats)
         return mean.astype(x.dtype).reshape(shape), variance.astype(x.dtype).reshape(shape)
 
     def normalize(self, x: Any, weight: Any, bias: Any, mean: Any, invstd: Any) -> Any:
         axes = tuple(i for i in range(x.ndim) if i != 1)
-        columns = _columns(x, axes) if mean.size == x.shape[min(1, x.ndim - 1)] else None
+        fast = fast_kernels()
+        fits = (fast is not None or x.size >= LEAST) and x.ndim > 1 and mean.size == x.shape[1]
+        columns = _columns(x, axes) if fits else None
         if columns is None or not _per_channel(x, weight, bias, mean, invstd):
             return super().normalize(x, weight, bias, mean, invstd)
         matrix, repeats = columns
         scale = invstd if weight is None else invstd * weight
         shift = np.zeros_like(mean) if bias is None else bias
-        middle, scale, shift = (_repeat(v.reshape(-1), repeats) for v in (mean, scale, shift))
+        middle, scale, shift = (v.reshape(-1) for v in (mean, scale, shift))
         y = np.empty_like(x)  # in x's memory layout
         target = _matrix(y, repeats)
-        fast = fast_kernels()
+        if fast is not None:
+            fast.normalize(_crew(matrix), matrix, repeats, middle, scale, shift, target)
+            return y
+        middle, scale, shift = (_repeat(v, repeats) for v in (middle, scale, shift))
 
         def part(rows: Span) -> None:
-            if fast is not None:
-                fast.normalize_columns(matrix, *rows, middle, scale, shift, target)
-                return
             for block in _blocks(matrix, rows):
                 np.subtract(matrix[block], middle, out=target[block])
                 target[block] *= scale
@@ -98,7 +91,8 @@ class CpuNorm(NormKernels):
         weight_shape: Shape | None,
         bias_shape: Shape | None,
     ) -> tuple[Any, Any, Any]:
-        columns = _columns(x, axes)
+        fast = fast_kernels()
+        columns = _columns(x, axes) if fast is not None or x.size >= LEAST else None
         if columns is None or not _per_channel(x, weight, None, mean, invstd):
             return super().normalize_grad(g, x, weight, mean, invstd, axes, weight_shape, bias_shape)
         matrix, repeats = columns
@@ -106,49 +100,53 @@ class CpuNorm(NormKernels):
             g_like = np.empty_like(x)
             g_like[...] = g
             g = g_like
-        cotangents = _matrix(g, repeats)
-        middle = _repeat(mean.reshape(-1), repeats)
-        fast = fast_kernels()
-
-        def sums(rows: Span) -> np.ndarray:
-            found = np.zeros((2, matrix.shape[1]))
-            if fast is not None:
-                fast.normalize_sums(cotangents, matrix, *rows, middle, found[0], found[1])
-                return found
-            for block in _blocks(matrix, rows):
-                found[0] += cotangents[block].sum(0)
-                centred = matrix[block] - middle
-                centred *= cotangents[block]
-                found[1] += centred.sum(0)
-            return found
-
-        pieces = _rows(matrix)
-        found, *others = share(sums, pieces)
-        for other in others:
-            found += other
-        total, product = found if repeats == 1 else found.reshape(2, repeats, -1).sum(1)
-        count = len(matrix) * repeats
-        inverse = invstd.reshape(-1).astype(float)
-        a = inverse if weight is None else inverse * weight.reshape(-1)
-        b, c = -a * inverse**2 * product / count, -a * total / count
-        a, b, c = (_repeat(v.astype(x.dtype), repeats) for v in (a, b, c))
         dx = np.empty_like(x)
-        target = _matrix(dx, repeats)
+        cotangents, target = _matrix(g, repeats), _matrix(dx, repeats)
+        if fast is not None:
+            dw, db = np.empty((2, x.shape[1]), x.dtype)
+            lines = (_line(v, x) for v in (weight, mean, invstd))
+            fast.normalize_back(_crew(matrix), cotangents, matrix, repeats, *lines, target, dw, db)
+        else:
+            dw, db = _normalize_back(cotangents, matrix, repeats, weight, mean, invstd, target)
+        shapes = (dw, weight_shape), (db, bias_shape)
+        return dx, *(None if shape is None else d.astype(x.dtype, copy=False).reshape(shape) for d, shape in shapes)
 
-        def back(rows: Span) -> None:
-            if fast is not None:
-                fast.normalize_back(cotangents, matrix, *rows, middle, a, b, c, target)
-                return
-            for block in _blocks(matrix, rows):
-                np.subtract(matrix[block], middle, out=target[block])
-                target[block] *= b
-                target[block] += c
-                target[block] += cotangents[block] * a
 
-        share(back, pieces)
-        dw = None if weight_shape is None else (product * inverse).astype(x.dtype).reshape(weight_shape)
-        db = None if bias_shape is None else total.astype(x.dtype).reshape(bias_shape)
-        return dx, dw, db
+def _normalize_back(
+    g: np.ndarray, x: np.ndarray, repeats: int, weight: Any, mean: np.ndarray, invstd: np.ndarray, dx: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """``fast.normalize_back`` without Numba: fills dx, and returns the gradients for weight and bias."""
+    middle = _repeat(mean.reshape(-1), repeats)
+
+    def sums(rows: Span) -> np.ndarray:
+        found = np.zeros((2, x.shape[1]))
+        for block in _blocks(x, rows):
+            found[0] += g[block].sum(0)
+            centred = x[block] - middle
+            centred *= g[block]
+            found[1] += centred.sum(0)
+        return found
+
+    pieces = _rows(x)
+    found, *others = share(sums, pieces)
+    for other in others:
+        found += other
+    total, product = found if repeats == 1 else found.reshape(2, repeats, -1).sum(1)
+    count = len(x) * repeats
+    inverse = invstd.reshape(-1).astype(float)
+    a = inverse if weight is None else inverse * weight.reshape(-1)
+    b, c = -a * inverse**2 * product / count, -a * total / count
+    a, b, c = (_repeat(v.astype(x.dtype), repeats) for v in (a, b, c))
+
+    def back(rows: Span) -> None:
+        for block in _blocks(x, rows):
+            np.subtract(x[block], middle, out=dx[block])
+            dx[block] *= b
+            dx[block] += c
+            dx[block] += g[block] * a
+
+    share(back, pieces)
+    return product * inverse, total
 
 
 def _columns(x: np.ndarray, axes: Shape) -> tuple[np.ndarray, int] | None:
@@ -156,12 +154,10 @@ def _columns(x: np.ndarray, axes: Shape) -> tuple[np.ndarray, int] | None:
     if x.size == 0 or x.dtype.char not in "fd" or x.ndim not in (2, 4) or axes != ((0,) if x.ndim == 2 else (0, 2, 3)):
         return None
     channels = x.shape[1]
-    if x.size < LEAST and fast_kernels() is None:
-        return None
     if not (x if x.ndim == 2 else x.transpose(0, 2, 3, 1)).flags.c_contiguous:
         return None
     repeats, count = 1, x.size // channels
-    while x.size > LEAST and repeats * channels < WIDE and count % (2 * repeats) == 0:
+    while x.size > SMALL and repeats * channels < WIDE and count % (2 * repeats) == 0:
         repeats *= 2
     return _matrix(x, repeats), repeats
 
@@ -175,10 +171,19 @@ def _repeat(v: np.ndarray, repeats: int) -> np.ndarray:
     return v if repeats == 1 else np.broadcast_to(v, (repeats, v.size)).reshape(-1)
 
 
+def _line(v: Any, like: np.ndarray) -> np.ndarray:
+    """One number for each channel, in a row; empty for None."""
+    return np.empty(0, like.dtype) if v is None else np.ascontiguousarray(v.reshape(-1))
+
+
 def _per_channel(x: np.ndarray, *arrays: Any) -> bool:
     """Whether these (or None) hold one number for each channel of x, of its dtype."""
     shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
     return all(a is None or (a.dtype == x.dtype and a.shape in (shape, shape[1:])) for a in arrays)
+
+
+def _crew(matrix: np.ndarray) -> tuple[int, int, int, int]:
+    return team(len(matrix), max(1, PART // matrix.shape[1]))
 
 
 def _rows(matrix: np.ndarray) -> list[Span]:
@@ -190,7 +195,7 @@ def _blocks(matrix: np.ndarray, rows: Span) -> list[slice]:
 
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and summed squared deviation of the columns, without Numba."""
+    """Mean and summed squared deviation of the columns."""
     mean = np.zeros(x.shape[1])
     for block in _blocks(x, (0, len(x))):
         mean += x[block].sum(0)

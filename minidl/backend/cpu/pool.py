@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
-from minidl.backend.cpu.layout import LEAST, empty_nhwc, nchw, nhwc
-from minidl.backend.cpu.threads import share, spans
+from minidl.backend.cpu.layout import empty_nhwc, nchw, nhwc
+from minidl.backend.cpu.threads import team
 from minidl.backend.reference.pool import PoolKernels, Window
+
+PART = 1 << 13  # elements of the image that a thread should have to itself
 
 
 class CpuPool(PoolKernels):
@@ -23,11 +25,9 @@ class CpuPool(PoolKernels):
         y = empty_nhwc((len(x), *window.out, x.shape[3]), x.dtype)
         index = np.empty(y.shape, window.index_dtype)
         corner = window.padding[0][0], window.padding[1][0]
-        rows = spans(len(y) * window.out[0], max(1, LEAST * len(y) * window.out[0] // x.size))
-        share(
-            lambda part: fast.max_pool_rows(x, *part, window.kernel, window.stride, corner, window.dilation, y, index),
-            rows,
-        )
+        rows = len(y) * window.out[0]
+        crew = team(rows, max(1, PART * rows // x.size))
+        fast.max_pool_rows(crew, x, window.kernel, window.stride, corner, window.dilation, y, index)
         return nchw(y), nchw(index)
 
     def max_pool2d_scatter(self, g: Any, index: Any, window: Window) -> Any:
@@ -37,10 +37,6 @@ class CpuPool(PoolKernels):
         g, index = nhwc(g), nhwc(index)
         x = empty_nhwc((len(g), *window.size, g.shape[3]), g.dtype)
         corner = window.padding[0][0], window.padding[1][0]
-        share(
-            lambda part: fast.max_pool_scatter(
-                g, index, *part, window.kernel, window.stride, corner, window.dilation, x
-            ),
-            spans(len(x), max(1, LEAST * len(x) // max(1, x.size))),
-        )
+        crew = team(len(x), max(1, PART * len(x) // max(1, x.size)))
+        fast.max_pool_scatter(crew, g, index, window.kernel, window.stride, corner, window.dilation, x)
         return nchw(x)

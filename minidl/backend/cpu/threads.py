@@ -3,6 +3,9 @@
 NumPy's loops, BLAS and Numba's kernels all release Python's global lock, so plain Python threads run side by side. Where
 they call BLAS, it is held to one thread: two that each start threads of their own would only wait for each other.
 
+There are two ways to the same threads. ``share`` calls any Python function with every part. Compiled kernels take their parts
+without Python, from a board (``fast/team.py``), which costs a hundredth of the time; ``team`` says who shall take part.
+
 Results do not depend on who runs what: the cut depends on the number of threads alone, and sums over parts are added in
 the order of the parts. The number is ``MINIDL_NUM_THREADS``, else the number of cores that this process may use.
 """
@@ -14,6 +17,10 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
+
+from minidl.backend.cpu.compiled import fast_if_loaded
 
 Span = tuple[int, int]  # start and stop
 
@@ -65,10 +72,13 @@ PIECES = 2  # for each thread: one that is held up for a while then leaves more 
 
 def spans(length: int, least: int = 1, pieces: int = PIECES) -> list[Span]:
     """Cut ``range(length)`` into even spans, ``pieces`` for each thread, none shorter than ``least``."""
-    parts = 1 if _count == 1 else max(1, min(_count * pieces, length // max(1, least)))
-    if parts == 1:
-        return [(0, length)]
+    parts = count_parts(length, least, pieces)
     return [(length * i // parts, length * (i + 1) // parts) for i in range(parts)]
+
+
+def count_parts(length: int, least: int = 1, pieces: int = PIECES) -> int:
+    """How many spans ``spans`` makes."""
+    return 1 if _count == 1 else max(1, min(_count * pieces, length // max(1, least)))
 
 
 def cut(span: Span, step: int) -> list[Span]:
@@ -125,31 +135,37 @@ class _Role(threading.local):
 
 
 _role = _Role()
-_jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+_jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()  # None: nothing but to wake up
 _workers = 0
 _lock = threading.Lock()
 
 
-def _work(jobs: queue.SimpleQueue[_Job]) -> None:
+def _work(jobs: queue.SimpleQueue[_Job | None], board: int, me: int) -> None:
     _role.in_shard = True
     while True:
         job = jobs.get()
-        job.work()
+        if job is not None:
+            job.work()
         del job  # or its arrays would live until the next one comes
+        fast = fast_if_loaded()
+        if fast is not None and jobs.empty():
+            fast.serve(board, me, PATIENCE)
 
 
 def _need_workers(count: int) -> None:
     global _workers
     with _lock:
         while _workers < count:
-            threading.Thread(target=_work, args=(_jobs,), name=f"minidl-{_workers}", daemon=True).start()
+            me = _workers + 1
+            threading.Thread(target=_work, args=(_jobs, _board_address, me), name=f"minidl-{me}", daemon=True).start()
             _workers += 1
 
 
 def _after_fork() -> None:
     """A forked child has the parent's memory, but none of its threads: start afresh."""
-    global _jobs, _workers, _lock
+    global _jobs, _workers, _lock, _board, _board_address
     _jobs, _workers, _lock = queue.SimpleQueue(), 0, threading.Lock()
+    _board, _board_address = _new_board()
     _role.in_shard = False
     single_blas.after_fork()
 
@@ -168,6 +184,7 @@ def share(function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
     job = _Job(function, parts)
     for _ in range(helpers):
         _jobs.put(job)
+    _board[CALLED] += 1  # whoever waits at the board comes to the queue
     _role.in_shard = True
     try:
         job.work(helper=0)
@@ -177,6 +194,39 @@ def share(function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
     if job.errors:
         raise job.errors[min(job.errors)]
     return job.results
+
+
+# -- the board of the compiled kernels -----------------------------------------------------------------------------------
+
+LINE = 64  # bytes from one word to the next: in one cache line they would hinder each other
+BOARD = 11  # words
+WAITING, CALLED = 0, LINE // 8  # where Python finds two of them: threads that are awake, and calls to the queue of jobs
+PATIENCE = 20_000  # looks at the board before a thread goes to sleep: about a millisecond
+
+
+def _new_board() -> tuple[np.ndarray, int]:
+    raw = np.zeros(BOARD * LINE // 8 + 7, np.int64)
+    board = raw[-raw.ctypes.data % LINE // 8 :]
+    return board, board.ctypes.data
+
+
+_board, _board_address = _new_board()
+
+
+def team(length: int, least: int = 1, pieces: int = PIECES) -> tuple[int, int, int, int]:
+    """Who shares the work on ``range(length)``, cut as by ``spans``: the first argument of a compiled kernel.
+
+    Returns:
+        The address of the board, the number of helpers, the length, and the number of parts.
+    """
+    parts = count_parts(length, least, pieces)
+    helpers = min(_count, parts) - 1
+    if helpers and not _role.in_shard:
+        if _workers < helpers:
+            _need_workers(helpers)
+        if _board[WAITING] < helpers and _jobs.qsize() < helpers:
+            _jobs.put(None)
+    return _board_address, helpers, length, parts
 
 
 # -- BLAS --------------------------------------------------------------------------------------------------------------

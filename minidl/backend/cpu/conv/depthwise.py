@@ -8,14 +8,16 @@ import numpy as np
 
 from minidl.backend.cpu.conv.shape import Convolution
 from minidl.backend.cpu.layout import empty_nhwc
-from minidl.backend.cpu.threads import Span, share, spans
+from minidl.backend.cpu.threads import team
+
+PART = 1 << 12  # elements that a thread should have to itself
 
 
 def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """y (N, OH, OW, C) from x (N, H, W, C)."""
     y, taps = empty_nhwc((conv.n, *conv.out, conv.o), x.dtype), _taps(weight)
     geometry = conv.stride, conv.corner, conv.dilation
-    share(lambda rows: fast.depthwise(x, taps, bias, *rows, *geometry, y), spans(conv.n * conv.out[0]))
+    fast.depthwise(_rows(conv.n, *conv.out, conv.o), x, taps, bias, *geometry, y)
     return y
 
 
@@ -27,20 +29,22 @@ def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) 
             return forward(fast, turned, g, weight[:, :, ::-1, ::-1], np.zeros(conv.c, g.dtype))
     x, taps = empty_nhwc((conv.n, *conv.size, conv.c), g.dtype), _taps(weight)
     geometry = conv.stride, conv.corner, conv.dilation
-    share(lambda rows: fast.depthwise_input_grad(g, taps, *rows, *geometry, x), spans(conv.n * conv.size[0]))
+    fast.depthwise_input_grad(_rows(conv.n, *conv.size, conv.c), g, taps, *geometry, x)
     return x
 
 
 def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> np.ndarray:
     """The gradient for the weight (C, 1, KH, KW)."""
 
-    def part(rows: Span) -> np.ndarray:
-        taps = np.zeros((*conv.kernel, conv.c), g.dtype)
-        fast.depthwise_weight_grad(g, x, *rows, conv.stride, conv.corner, conv.dilation, taps)
-        return taps
-
-    taps = sum(share(part, spans(conv.n * conv.out[0])))
+    crew = _rows(conv.n, *conv.out, conv.o)
+    sums = np.zeros((crew[-1], *conv.kernel, conv.c), g.dtype)
+    fast.depthwise_weight_grad(crew, g, x, conv.stride, conv.corner, conv.dilation, sums)
+    taps = sums.sum(0)
     return np.ascontiguousarray(taps.transpose(2, 0, 1)).reshape(conv.o, 1, *conv.kernel)
+
+
+def _rows(images: int, height: int, width: int, channels: int) -> tuple[int, int, int, int]:
+    return team(images * height, max(1, PART // max(1, width * channels)))
 
 
 def _taps(weight: np.ndarray) -> np.ndarray:

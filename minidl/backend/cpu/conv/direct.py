@@ -8,7 +8,7 @@ import numpy as np
 
 from minidl.backend.cpu.conv.shape import Convolution
 from minidl.backend.cpu.layout import empty_nhwc
-from minidl.backend.cpu.threads import Span, share, spans
+from minidl.backend.cpu.threads import get_num_threads, team
 from minidl.backend.cpu.workspace import workspace
 
 
@@ -28,26 +28,21 @@ def _convolve(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, b
     y = empty_nhwc((conv.n, *conv.out, conv.o), x.dtype)
     strips = np.ascontiguousarray(weight.reshape(-1, conv.o // 16, 16).transpose(1, 0, 2))
 
-    def part(images: Span) -> None:
-        padded = workspace("padded", (*conv.padded, conv.c), x.dtype)
-        padded[...] = 0
-        fast.direct_conv(x, strips, bias, *images, conv.kernel, conv.stride, conv.corner, padded, y)
-
-    share(part, spans(conv.n))
+    padded = workspace("padded", (get_num_threads(), *conv.padded, conv.c), x.dtype)
+    padded[...] = 0
+    fast.direct_conv(team(conv.n), x, strips, bias, conv.kernel, conv.stride, conv.corner, padded, y)
     return y
 
 
 def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> np.ndarray:
     """The gradient for the weight (O, C, KH, KW)."""
-    (kh, kw), run = conv.kernel, -(-conv.kernel[1] * conv.c // fast.ROWS) * fast.ROWS
-
-    def part(images: Span) -> np.ndarray:
-        spare = workspace("padded", (conv.padded[0] * conv.padded[1] * conv.c + fast.ROWS,), x.dtype)
-        spare[...] = 0
-        padded = spare[: -fast.ROWS].reshape(*conv.padded, conv.c)
-        one, total = np.zeros((2, kh, run, conv.o), x.dtype)
-        fast.direct_weight_grad(g, x, *images, conv.stride, conv.corner, padded, one, total)
-        return total
-
-    total = sum(share(part, spans(conv.n)))[:, : kw * conv.c].reshape(kh, kw, conv.c, conv.o)
+    (kh, kw), run, threads = conv.kernel, -(-conv.kernel[1] * conv.c // fast.TAPS) * fast.TAPS, get_num_threads()
+    crew = team(conv.n)
+    size = threads * conv.padded[0] * conv.padded[1] * conv.c
+    spare = workspace("padded", (size + fast.TAPS,), x.dtype)
+    spare[...] = 0
+    padded = spare[:size].reshape(threads, *conv.padded, conv.c)
+    ones, totals = workspace("one", (threads, kh, run, conv.o), x.dtype), np.zeros((crew[-1], kh, run, conv.o), x.dtype)
+    fast.direct_weight_grad(crew, g, x, conv.stride, conv.corner, padded, ones, totals)
+    total = totals.sum(0)[:, : kw * conv.c].reshape(kh, kw, conv.c, conv.o)
     return np.ascontiguousarray(total.transpose(3, 2, 0, 1))

@@ -12,96 +12,100 @@ import numpy as np
 from minidl.backend.cpu.conv.shape import Convolution
 from minidl.backend.cpu.layout import empty_nhwc
 from minidl.backend.cpu.matmul import pack
-from minidl.backend.cpu.threads import Span, cut, share, single_blas, spans
+from minidl.backend.cpu.threads import Span, count_parts, cut, get_num_threads, share, single_blas, spans, team
 from minidl.backend.cpu.workspace import workspace
 
-WORTHWHILE = 1 << 21  # multiplications
+WORTHWHILE = 1 << 21  # multiplications, for a thread that sleeps
+PART = 1 << 17  # multiplications, for one that is awake
 WINDOW_BYTES = 1 << 19  # of windows at a time and thread
 
 
 def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """y (N, OH, OW, O) from x (N, H, W, C)."""
-    y = empty_nhwc((conv.n, *conv.out, conv.o), x.dtype)
-    multiply = _multiplier(fast, _matrix(weight), bias)
-    lines = y.reshape(-1, conv.out[1], conv.o)
+    y, matrix, width = empty_nhwc((conv.n, *conv.out, conv.o), x.dtype), _matrix(weight), conv.out[1]
+    rows = conv.n * conv.out[0]
+    if _by_tiles(matrix):
+        strips, start = pack(fast, _contiguous(matrix), bias)
+        crew = team(rows, _least(conv, width, PART))
+        step, windows, whole = _scratch(conv, -(-rows // crew[-1]), (width,), len(start))
+        fast.convolve_windows(crew, x, strips, start, _geometry(conv), _plain(conv), step, windows, whole, y)
+        return y
+    lines = y.reshape(-1, width, conv.o)
 
     def part(rows: Span) -> None:
-        for a, b in _blocks(conv, rows, conv.out[1]):
-            multiply(_windows(fast, conv, x, a, b), lines[a:b].reshape(-1, conv.o))
+        for a, b in _blocks(conv, rows, width):
+            here = lines[a:b].reshape(-1, conv.o)
+            with single_blas:
+                np.matmul(_windows(fast, conv, x, a, b), matrix, out=here)
+            here += bias
 
-    share(part, spans(len(lines), _least(conv, conv.out[1])))
+    share(part, spans(rows, _least(conv, width, WORTHWHILE)))
     return y
 
 
 def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """The gradient for x (N, H, W, C)."""
-    x = empty_nhwc((conv.n, *conv.size, conv.c), g.dtype)
-    matrix = _matrix(weight).T
-    multiply = _multiplier(fast, matrix, np.zeros(matrix.shape[1], g.dtype))
+    x, matrix, size = empty_nhwc((conv.n, *conv.size, conv.c), g.dtype), _matrix(weight).T, conv.out[0] * conv.out[1]
+    if _by_tiles(matrix):
+        strips, start = pack(fast, _contiguous(matrix), None)
+        crew = team(conv.n, _least(conv, size, PART))
+        step, windows, whole = _scratch(conv, -(-conv.n // crew[-1]), conv.out, len(start))
+        fast.spread_windows(crew, g, strips, start, _geometry(conv), _plain(conv), step, windows, whole, x)
+        return x
 
     def part(images: Span) -> None:
-        for a, b in _blocks(conv, images, conv.out[0] * conv.out[1]):
+        for a, b in _blocks(conv, images, size):
             rows = g[a:b].reshape(-1, conv.o)
             if _plain(conv):
-                multiply(rows, x[a:b].reshape(-1, conv.c))
+                with single_blas:
+                    np.matmul(rows, matrix, out=x[a:b].reshape(-1, conv.c))
                 continue
             windows = workspace("windows", (b - a, *conv.out, *conv.kernel, conv.c), g.dtype)
-            multiply(rows, windows.reshape(len(rows), -1))
+            with single_blas:
+                np.matmul(rows, matrix, out=windows.reshape(len(rows), -1))
             fast.fold_images(windows, conv.stride, conv.corner, conv.dilation, x[a:b])
 
-    share(part, spans(conv.n, _least(conv, conv.out[0] * conv.out[1])))
+    share(part, spans(conv.n, _least(conv, size, WORTHWHILE)))
     return x
 
 
 def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> np.ndarray:
     """The gradient for the weight (O, C, KH, KW)."""
-    (kh, kw), c, o = conv.kernel, conv.c, conv.o
-    lines = g.reshape(-1, conv.out[1], o)
-    size = kh * kw * c
+    (kh, kw), c, o, width = conv.kernel, conv.c, conv.o, conv.out[1]
+    rows, size = conv.n * conv.out[0], kh * kw * c
     turned = o % 16 != 0 and size % 16 == 0  # the vectors then run along the windows
-    by_tiles = conv.dtype == "float32" and (o % 16 == 0 or turned)
+    pieces = 1 if size * o > 1 << 16 else 4  # with many weights every further sum costs more than idle time
+    shape = (o, size) if turned else (size, o)
+    if conv.dtype == "float32" and (o % 16 == 0 or turned):
+        crew = team(rows, _least(conv, width, PART), pieces)
+        step, windows, _ = _scratch(conv, -(-rows // crew[-1]), (width,), 0)
+        totals = np.empty((crew[-1], *shape), g.dtype)
+        fast.correlate_windows(crew, g, x, _geometry(conv), _plain(conv), turned, step, windows, totals)
+    else:
+        lines = g.reshape(-1, width, o)
 
-    def part(rows: Span) -> np.ndarray:
-        total = np.zeros((o, size) if turned else (size, o), g.dtype)
-        for a, b in _blocks(conv, rows, conv.out[1]):
-            windows, cotangents = _windows(fast, conv, x, a, b), lines[a:b].reshape(-1, o)
-            factors = (cotangents, windows) if turned else (windows, cotangents)
-            if by_tiles:
-                fast.add_matmul(*factors, 0, len(windows), total)
-            else:
+        def part(place: tuple[int, Span]) -> None:
+            for a, b in _blocks(conv, place[1], width):
+                windows, cotangents = _windows(fast, conv, x, a, b), lines[a:b].reshape(-1, o)
                 with single_blas:
-                    total += factors[0].T @ factors[1]
-        return total
+                    totals[place[0]] += cotangents.T @ windows if turned else windows.T @ cotangents
 
-    large = kh * kw * c * o > 1 << 16  # then every further sum costs more than idle time
-    total, *others = share(part, spans(len(lines), _least(conv, conv.out[1]), pieces=1 if large else 4))
-    for other in others:
-        total += other
+        least = _least(conv, width, WORTHWHILE)
+        totals = np.zeros((count_parts(rows, least, pieces), *shape), g.dtype)
+        share(part, list(enumerate(spans(rows, least, pieces))))
+    total = totals[0] if len(totals) == 1 else totals.sum(0)
     total = (total.T if turned else total).reshape(kh, kw, c, o)
     return np.ascontiguousarray(total.transpose(3, 2, 0, 1))
 
 
-def _multiplier(fast: Any, matrix: np.ndarray, start: np.ndarray) -> Any:
-    """A function that writes ``rows @ matrix + start`` into an array."""
+def _by_tiles(matrix: np.ndarray) -> bool:
+    """Whether register tiles multiply by this matrix: its columns must fill vectors, more or less."""
     columns = matrix.shape[1]
-    if matrix.dtype == "float32" and (columns % 16 == 0 or columns >= 20):
-        strips, begin = pack(fast, matrix if matrix.flags.f_contiguous else np.ascontiguousarray(matrix), start)
-        if len(begin) == columns:
-            return lambda rows, out: fast.matmul_strips(rows, strips, begin, 0, len(rows), out)
+    return matrix.dtype == "float32" and (columns % 16 == 0 or columns >= 20)
 
-        def with_padding(rows: np.ndarray, out: np.ndarray) -> None:
-            whole = workspace("whole", (len(rows), len(begin)), out.dtype)
-            fast.matmul_strips(rows, strips, begin, 0, len(rows), whole)
-            out[...] = whole[:, :columns]
 
-        return with_padding
-
-    def by_blas(rows: np.ndarray, out: np.ndarray) -> None:
-        with single_blas:
-            np.matmul(rows, matrix, out=out)
-        out += start
-
-    return by_blas
+def _contiguous(matrix: np.ndarray) -> np.ndarray:
+    return matrix if matrix.flags.f_contiguous else np.ascontiguousarray(matrix)
 
 
 def _matrix(weight: np.ndarray) -> np.ndarray:
@@ -109,14 +113,36 @@ def _matrix(weight: np.ndarray) -> np.ndarray:
     return weight.transpose(2, 3, 1, 0).reshape(-1, len(weight))
 
 
-def _least(conv: Convolution, windows_per_item: int) -> int:
+def _least(conv: Convolution, windows_per_item: int, worthwhile: int) -> int:
     """How many items make a part that is worth a thread's attention."""
-    return max(1, WORTHWHILE // (windows_per_item * conv.kernel[0] * conv.kernel[1] * conv.c * conv.o))
+    return max(1, worthwhile // (windows_per_item * conv.kernel[0] * conv.kernel[1] * conv.c * conv.o))
+
+
+def _geometry(conv: Convolution) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    return conv.stride, conv.corner, conv.dilation
 
 
 def _plain(conv: Convolution) -> bool:
     """Whether every pixel is its own window."""
     return conv.kernel == (1, 1) and conv.stride == (1, 1) and conv.padded == conv.size
+
+
+def _scratch(
+    conv: Convolution, most: int, windows_per_item: tuple[int, ...], columns: int
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """How many items (rows or images) to do at a time, their windows and their products, for each thread."""
+    count, threads = int(np.prod(windows_per_item)), get_num_threads()
+    exact = columns in (0, conv.o, conv.kernel[0] * conv.kernel[1] * conv.c)
+    step = most if _plain(conv) and exact else min(most, _step(conv, count))
+    shape = (0,) * (len(windows_per_item) + 1) if _plain(conv) else (step, *windows_per_item)
+    windows = workspace("windows", (threads, *shape, *conv.kernel, conv.c), conv.dtype)
+    return step, windows, workspace("whole", (threads, 0 if exact else step * count, columns), conv.dtype)
+
+
+def _step(conv: Convolution, windows_per_item: int) -> int:
+    """How many items' windows need ``WINDOW_BYTES`` at most (or one)."""
+    size = windows_per_item * conv.kernel[0] * conv.kernel[1] * conv.c * conv.dtype.itemsize
+    return max(1, WINDOW_BYTES // size)
 
 
 def _windows(fast: Any, conv: Convolution, x: np.ndarray, a: int, b: int) -> np.ndarray:
@@ -131,7 +157,4 @@ def _windows(fast: Any, conv: Convolution, x: np.ndarray, a: int, b: int) -> np.
 
 def _blocks(conv: Convolution, span: Span, windows_per_item: int) -> list[Span]:
     """Cut a span into runs whose windows need ``WINDOW_BYTES`` at most (or into single items)."""
-    if _plain(conv) and conv.o % 16 == 0 == conv.c % 16:
-        return [span]
-    size = windows_per_item * conv.kernel[0] * conv.kernel[1] * conv.c * conv.dtype.itemsize
-    return cut(span, max(1, WINDOW_BYTES // size))
+    return cut(span, _step(conv, windows_per_item))

@@ -15,7 +15,7 @@ import numpy as np
 from minidl.backend.cpu.conv.select import tile_of
 from minidl.backend.cpu.conv.shape import Convolution
 from minidl.backend.cpu.layout import empty_nhwc
-from minidl.backend.cpu.threads import Span, get_num_threads, share, spans
+from minidl.backend.cpu.threads import get_num_threads, team
 from minidl.backend.cpu.workspace import workspace
 
 BLOCK_BYTES = 3 << 19  # transformed tiles and their products, at a time and thread
@@ -25,7 +25,7 @@ LEAST_PAIRS = 512  # (strip, channel) pairs of a weight's transform that are wor
 
 def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """y (N, OH, OW, O) from x (N, H, W, C)."""
-    return _convolve(fast, conv, x, weight.transpose(1, 0, 2, 3), False, bias)
+    return _convolve(fast, conv, x, weight, False, bias)
 
 
 def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -38,62 +38,38 @@ def _convolve(
 ) -> np.ndarray:
     c, o, t = conv.c, conv.o, _Tiles(conv)
     y = empty_nhwc((conv.n, *conv.out, o), x.dtype)
-    matrix = _kernel_matrix(fast, t.m, t.r)
     u = workspace("weight tiles", (t.points, o // 16, c, 16), x.dtype)
-    share(lambda pairs: fast.weight_tiles(weight, turned, matrix, *pairs, u), spans(c * o // 16, LEAST_PAIRS))
-
+    flat, taps = np.ascontiguousarray(weight).reshape(-1), t.r * t.r
+    steps = (taps * o, taps) if turned else (taps, taps * c)  # along c and o
+    fast.weight_tiles(team(c * o // 16, LEAST_PAIRS), flat, *steps, turned, _kernel_matrix(fast, t.m, t.r), u)
+    units = team(t.units)
     if t.few:
-        count = t.units * t.columns
-        v, products = workspace("v", (t.points, count, c), x.dtype), workspace("m", (t.points, count, o), x.dtype)
-        zeros = np.zeros(o, x.dtype)
-        share(lambda part: fast.input_tiles(x, *part, 0, *t.shape, *conv.corner, t.scratch(), v), spans(t.units))
-        share(lambda part: fast.multiply_points(v, u, *part, count, zeros, products), spans(t.points))
-        share(lambda part: fast.output_tiles(products, bias, *part, 0, *t.shape, t.scratch(), y), spans(t.units))
-        return y
-
-    def part(units: Span) -> None:
-        step, v, products = t.block(units)
-        fast.convolve_tiles(x, u, bias, *units, step, *t.shape, *conv.corner, t.scratch(), v, products, y)
-
-    share(part, spans(t.units))
+        v, products = t.all_tiles()
+        fast.convolve_points(units, team(t.points), x, u, bias, t.shape, conv.corner, t.scratch(), v, products, y)
+    else:
+        step, v, products = t.blocks(units[-1])
+        fast.convolve_tiles(units, x, u, bias, step, t.shape, conv.corner, t.scratch(), v, products, y)
     return y
 
 
 def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> np.ndarray:
     """The gradient for the weight (O, C, r, r)."""
     c, o, t = conv.c, conv.o, _Tiles(conv)
-    shape = t.points, c, o
+    size = t.points * c * o
     if t.sums_are_large:
-        count = t.units * t.columns
-        v, z = workspace("v", (t.points, count, c), x.dtype), workspace("m", (t.points, count, o), x.dtype)
-        sums = workspace("weight tiles", shape, x.dtype)
-
-        def load(units: Span) -> None:
-            fast.input_tiles(x, *units, 0, *t.shape, *conv.corner, t.scratch(), v)
-            fast.grad_tiles(g, *units, 0, *t.shape, t.scratch(), z)
-
-        def multiply(points: Span) -> None:
-            sums[slice(*points)] = 0
-            fast.add_products(v, z, *points, count, sums)
-
-        share(load, spans(t.units))
-        share(multiply, spans(t.points))
+        v, z = t.all_tiles()
+        sums = workspace("weight tiles", (t.points, c, o), x.dtype)
+        fast.add_weight_points(team(t.units), team(t.points), g, x, t.shape, conv.corner, t.scratch(), v, z, sums)
     else:
-
-        def part(units: Span) -> np.ndarray:
-            total = np.zeros(shape, x.dtype)
-            step, v, z = t.block(units)
-            fast.add_weight_tiles(g, x, *units, step, *t.shape, *conv.corner, t.scratch(), v, z, total)
-            return total
-
-        sums, *others = share(part, spans(t.units, pieces=1 if c * o > 1 << 12 else 2))
-        for other in others:
-            sums += other
-
+        units = team(t.units, pieces=1 if c * o > 1 << 12 else 2)
+        step, v, z = t.blocks(units[-1])
+        parts = workspace("weight tiles", (units[-1], t.points, c, o), x.dtype)
+        numbers = team(size, 1 << 13)
+        fast.add_weight_tiles(units, numbers, g, x, step, t.shape, conv.corner, t.scratch(), v, z, parts)
+        sums = parts[0]
     weight = np.empty((o, c, t.r, t.r), x.dtype)
-    matrix = np.ascontiguousarray(_kernel_matrix(fast, t.m, t.r).T)
-    by_input = weight.transpose(1, 0, 2, 3)
-    share(lambda pairs: fast.weight_from_tiles(sums, matrix, *pairs, by_input), spans(c * o // 16, LEAST_PAIRS))
+    matrix, taps = np.ascontiguousarray(_kernel_matrix(fast, t.m, t.r).T), t.r * t.r
+    fast.weight_from_tiles(team(c * o // 16, LEAST_PAIRS), sums, matrix, taps, taps * c, weight.reshape(-1))
     return weight
 
 
@@ -118,15 +94,20 @@ class _Tiles:
         self.sums_are_large = 2 * conv.c * conv.o > tiles * (conv.c + conv.o)
         self.shape = self.rows, self.columns, m, r
 
-    def block(self, units: Span) -> tuple[int, np.ndarray, np.ndarray]:
-        """How many units to do at a time, and workspaces for their tiles and products."""
-        step = max(1, min(units[1] - units[0], BLOCK_BYTES // (self.points * self.columns * (self.c + self.o) * 4)))
-        tiles = step * self.columns
-        v = workspace("v", (self.points, tiles, self.c), self.dtype)
-        return step, v, workspace("m", (self.points, tiles, self.o), self.dtype)
+    def blocks(self, parts: int) -> tuple[int, np.ndarray, np.ndarray]:
+        """How many units to do at a time, and workspaces for their tiles and products, for each thread."""
+        most = -(-self.units // parts)
+        step = max(1, min(most, BLOCK_BYTES // (self.points * self.columns * (self.c + self.o) * 4)))
+        shape = get_num_threads(), self.points, step * self.columns
+        return step, workspace("v", (*shape, self.c), self.dtype), workspace("m", (*shape, self.o), self.dtype)
+
+    def all_tiles(self) -> tuple[np.ndarray, np.ndarray]:
+        """Workspaces for all tiles and their products."""
+        shape = self.points, self.units * self.columns
+        return workspace("v", (*shape, self.c), self.dtype), workspace("m", (*shape, self.o), self.dtype)
 
     def scratch(self) -> np.ndarray:
-        """What the transforms of one unit need."""
+        """What the transforms of one unit need, for each thread."""
         p, m, wide = self.m + self.r - 1, self.m, self.columns + (self.m + self.r - 2) // self.m
         size = max(2 * p * m * wide * self.c, (p + m) * m * self.columns * self.o)
-        return workspace("scratch", (size,), self.dtype)
+        return workspace("scratch", (get_num_threads(), size), self.dtype)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 
 @kernel
-def depthwise(x, taps, bias, first, last, stride, padding, dilation, y):
+def _depthwise(who, part, first, last, x, taps, bias, stride, padding, dilation, y):
     """The output rows ``first`` to ``last`` of y (N, OH, OW, C)."""
     _, height, width, c = x.shape
     _, out_height, out_width, _ = y.shape
@@ -61,7 +62,7 @@ def depthwise(x, taps, bias, first, last, stride, padding, dilation, y):
 
 
 @kernel
-def depthwise_input_grad(g, taps, first, last, stride, padding, dilation, x):
+def _input_grad(who, part, first, last, g, taps, stride, padding, dilation, x):
     """The input rows ``first`` to ``last`` of the gradient x (N, H, W, C): what every output that saw the pixel sends back."""
     _, height, width, c = x.shape
     _, out_height, out_width, _ = g.shape
@@ -85,8 +86,9 @@ def depthwise_input_grad(g, taps, first, last, stride, padding, dilation, x):
 
 
 @kernel
-def depthwise_weight_grad(g, x, first, last, stride, padding, dilation, taps):
-    """Add the share of the output rows ``first`` to ``last`` of g (N, OH, OW, C) to the gradient taps (KH, KW, C)."""
+def _weight_grad(who, part, first, last, g, x, stride, padding, dilation, sums):
+    """The share of the output rows ``first`` to ``last`` of g (N, OH, OW, C) in the gradient: sums[part], (KH, KW, C)."""
+    taps = sums[part]
     _, height, width, c = x.shape
     _, out_height, out_width, _ = g.shape
     kh, kw, _ = taps.shape
@@ -101,7 +103,9 @@ def depthwise_weight_grad(g, x, first, last, stride, padding, dilation, taps):
                 continue
             start = (image * height + y) * width
             for j in range(0, kw, 3):
-                lines[:, :] = 0
+                for n in range(3):
+                    for k in range(c):
+                        lines[n, k] = 0
                 for column in range(out_width):
                     t = cotangents[(row * out_width + column) * c :]
                     place = column * stride[1] - padding[1] + j * dilation[1]
@@ -123,3 +127,21 @@ def depthwise_weight_grad(g, x, first, last, stride, padding, dilation, taps):
                     target, line = taps[i, j + n], lines[n]
                     for k in range(c):
                         target[k] += line[k]
+
+
+_depthwise_job, _input_grad_job, _weight_grad_job = job_of(_depthwise), job_of(_input_grad), job_of(_weight_grad)
+
+
+@kernel
+def depthwise(team, *arguments):  # x, taps, bias, stride, padding, dilation, y
+    run(team, _depthwise_job(arguments), address_of(arguments))
+
+
+@kernel
+def depthwise_input_grad(team, *arguments):  # g, taps, stride, padding, dilation, x
+    run(team, _input_grad_job(arguments), address_of(arguments))
+
+
+@kernel
+def depthwise_weight_grad(team, *arguments):  # g, x, stride, padding, dilation, sums (parts, KH, KW, C), of zeros
+    run(team, _weight_grad_job(arguments), address_of(arguments))

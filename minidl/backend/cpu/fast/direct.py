@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from minidl.backend.cpu.fast.gemm import product
 from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.team import address_of, job_of, run
+
+TAPS = 4  # the rows of a weight gradient are rounded up to a multiple of this
 
 
 @kernel
@@ -24,52 +27,68 @@ def _pad(x, image, padding, padded):
 
 
 @kernel
-def direct_conv(x, strips, bias, first, last, kernel_size, stride, padding, padded, y):
+def _conv(who, part, first, last, x, strips, bias, kernel_size, stride, padding, padded, y):
     """The images ``first`` to ``last`` of y (N, OH, OW, O).
 
     Args:
         strips: the weight, (O / 16, KH · KW · C, 16).
         bias: (O).
-        padded: scratch of one image with its border, of zeros.
+        padded: scratch of one image with its border, of zeros, for each thread.
     """
     lanes, taps, _ = strips.shape
     _, out_height, out_width, o = y.shape
     c = x.shape[3]
-    wide = padded.shape[1] * c * 4  # bytes of a padded row
+    wide = padded.shape[2] * c * 4  # bytes of a padded row
     run = kernel_size[1] * c
     for image in range(first, last):
-        _pad(x, image, padding, padded)
+        _pad(x, image, padding, padded[who])
         for row in range(out_height):
             product(
-                padded.ctypes.data + row * stride[0] * wide, stride[1] * c * 4, wide, 4,
+                padded[who].ctypes.data + row * stride[0] * wide, stride[1] * c * 4, wide, 4,
                 strips.ctypes.data, taps * 64, run * 64, 64, kernel_size[0], run, out_width, lanes,
                 bias.ctypes.data, 0, y.ctypes.data + (image * out_height + row) * out_width * o * 4, o * 4,
             )  # fmt: skip
 
 
 @kernel
-def direct_weight_grad(g, x, first, last, stride, padding, padded, one, total):
-    """Add the gradients of the images ``first`` to ``last`` for the weight to ``total``; g is (N, OH, OW, O).
+def _weight_grad(who, part, first, last, g, x, stride, padding, padded, ones, totals):
+    """Add the gradients of the images ``first`` to ``last`` for the weight to totals[part]; g is (N, OH, OW, O).
 
     Args:
-        padded: scratch of one image with its border, of zeros; at least 8 numbers of memory follow it.
-        one, total: (KH, run, O), where run is KW · C rounded up to a multiple of 8; what lies beyond KW · C is of no use.
-            The sum of each image is taken by itself in ``one``: added one by one to a large total, small ones would lose digits.
+        padded: scratch of one image with its border, of zeros, for each thread; at least TAPS numbers of memory follow it.
+        ones, totals: (threads or parts, KH, run, O), where run is KW · C rounded up to a multiple of TAPS; what lies beyond
+            KW · C is of no use. The sum of each image is taken by itself in ``ones``: added one by one to a large total, small
+            ones would lose digits.
     """
     c = x.shape[3]
+    one, total = ones[who], totals[part]
     kh, run, o = total.shape
     _, out_height, out_width, _ = g.shape
-    wide = padded.shape[1] * c * 4
+    wide = padded.shape[2] * c * 4
     result, summed = one.reshape(-1), total.reshape(-1)
     for image in range(first, last):
-        _pad(x, image, padding, padded)
-        result[:] = 0
+        _pad(x, image, padding, padded[who])
+        for k in range(result.size):
+            result[k] = 0
         for i in range(kh):
             place = one.ctypes.data + i * run * o * 4
             product(
-                padded.ctypes.data + i * wide, 4, stride[0] * wide, stride[1] * c * 4,
+                padded[who].ctypes.data + i * wide, 4, stride[0] * wide, stride[1] * c * 4,
                 g.ctypes.data + image * out_height * out_width * o * 4, 64, out_width * o * 4, o * 4, out_height, out_width,
                 run, o // 16, place, o * 4, place, o * 4,
             )  # fmt: skip
         for k in range(result.size):
             summed[k] += result[k]
+
+
+_conv_job, _weight_grad_job = job_of(_conv), job_of(_weight_grad)
+
+
+@kernel
+def direct_conv(team, *arguments):  # x, strips, bias, kernel_size, stride, padding, padded, y
+    run(team, _conv_job(arguments), address_of(arguments))
+
+
+@kernel
+def direct_weight_grad(team, *arguments):  # g, x, stride, padding, padded, ones, totals
+    run(team, _weight_grad_job(arguments), address_of(arguments))

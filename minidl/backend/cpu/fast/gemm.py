@@ -7,106 +7,146 @@ so that the innermost loop reads memory in order.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from minidl.backend.cpu.fast.jit import kernel
+import numpy as np
+from llvmlite import binding
+
+from minidl.backend.cpu.fast.jit import inner, kernel, symbol
+from minidl.backend.cpu.fast.team import address_of, job_of, run
 from minidl.backend.cpu.fast.tile import LANES, make_tile, make_transpose
 
-ROWS = 8  # with two vectors each, 16 sums in registers: enough to hide the latency of a multiply-add
-_tile82, _tile81, _tile12, _tile11 = make_tile(8, 2), make_tile(8, 1), make_tile(1, 2), make_tile(1, 1)
+# The fewer rows and the more vectors a tile has, the fewer numbers it loads for each multiply-add; its sums must fit into the
+# registers beside the factors. There are 32 of 16 numbers with AVX-512, and half that room at most elsewhere.
+WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
+MOST_ROWS = 16 if WIDE else 6  # of a tile
+CACHED = 32 << 10  # bytes of b that stay in the first-level cache while all rows of a pass by
 _transpose = make_transpose()
 
 
-@kernel
+def _columns(vectors: int, most: int, some: int) -> Any:
+    """``product`` for 16 · vectors columns, by tiles of ``most`` rows, then ``some``, then one."""
+    tall, short, single = (make_tile(rows, vectors) for rows in (most, some, 1))
+
+    @inner
+    def columns(
+        a, a_row, a_segment, a_step, b, b_lane, b_segment, b_step, segments, run, rows, start, start_row, out, out_row
+    ):  # fmt: skip
+        again = start != out  # rows may be done twice, unless they add to what they find
+        r = 0
+        while r < rows:
+            left = rows - r
+            if left < most and again and rows >= most and left > some:
+                r, left = rows - most, most
+            if left >= most:
+                tall(
+                    a + r * a_row, a_row, a_segment, a_step, b, b_lane, b_segment, b_step, segments, run, start + r * start_row,
+                    start_row, out + r * out_row, out_row,
+                )  # fmt: skip
+                r += most
+            elif left >= some:
+                short(
+                    a + r * a_row, a_row, a_segment, a_step, b, b_lane, b_segment, b_step, segments, run, start + r * start_row,
+                    start_row, out + r * out_row, out_row,
+                )  # fmt: skip
+                r += some
+            else:
+                single(
+                    a + r * a_row, a_row, a_segment, a_step, b, b_lane, b_segment, b_step, segments, run, start + r * start_row,
+                    start_row, out + r * out_row, out_row,
+                )  # fmt: skip
+                r += 1
+
+    return columns
+
+
+if WIDE:
+    _four, _two, _one = _columns(4, 6, 2), _columns(2, 8, 4), _columns(1, MOST_ROWS, 4)
+else:
+    _four = _two = _one = _columns(1, MOST_ROWS, 2)
+
+
+@symbol
 def product(
-    a,
-    a_row,
-    a_segment,
-    a_step,
-    b,
-    b_lane,
-    b_segment,
-    b_step,
-    segments,
-    run,
-    rows,
-    lanes,
-    start,
-    start_row,
-    out,
-    out_row,
-):
+    a, a_row, a_segment, a_step, b, b_lane, b_segment, b_step, segments, run, rows, lanes, start, start_row, out, out_row
+):  # fmt: skip
     """out[r, n] = start[r, n] + Σ_{s < segments} Σ_{i < run} a[r, s, i] · b[s, i, n] for r < rows, n < 16 · lanes.
 
     Addresses and steps are in bytes; ``b_lane`` leads from 16 columns of b to the next. With ``start`` = ``out`` it adds to out.
+
+    A long sum is cut, and its later pieces added to the first, so that the columns at hand stay in the first-level cache.
     """
-    adds = start == out
-    for lane in range(0, lanes, 2):
-        double = lane + 1 < lanes
-        b_here, start_here, out_here = b + lane * b_lane, start + lane * LANES * 4, out + lane * LANES * 4
-        full = rows - rows % ROWS
-        for r in range(0, rows, ROWS):
-            if r == full:  # what is left: with rows that were done already, if they may be done again, else one by one
-                if adds or rows < ROWS:
-                    break
-                r = rows - ROWS
-            if double:
-                _tile82(
-                    a + r * a_row, a_row, a_segment, a_step, b_here, b_lane, b_segment, b_step, segments, run,
-                    start_here + r * start_row, start_row, out_here + r * out_row, out_row,
+    lane = 0
+    while lane < lanes:
+        here = 1
+        if WIDE and lanes - lane >= 4:
+            here = 4
+        elif WIDE and lanes - lane >= 2:
+            here = 2
+        pieces = 1
+        if segments == 1 and run * here * LANES * 4 > CACHED:
+            pieces = (run * here * LANES * 4 + CACHED - 1) // CACHED
+        for piece in range(pieces):
+            first, last = run * piece // pieces, run * (piece + 1) // pieces
+            a_here, b_here = a + first * a_step, b + lane * b_lane + first * b_step
+            out_here = out + lane * LANES * 4
+            start_here, start_step = start + lane * LANES * 4, start_row
+            if piece > 0:
+                start_here, start_step = out_here, out_row
+            if WIDE and here == 4:
+                _four(
+                    a_here, a_row, a_segment, a_step, b_here, b_lane, b_segment, b_step, segments, last - first, rows,
+                    start_here, start_step, out_here, out_row,
+                )  # fmt: skip
+            elif WIDE and here == 2:
+                _two(
+                    a_here, a_row, a_segment, a_step, b_here, b_lane, b_segment, b_step, segments, last - first, rows,
+                    start_here, start_step, out_here, out_row,
                 )  # fmt: skip
             else:
-                _tile81(
-                    a + r * a_row, a_row, a_segment, a_step, b_here, b_lane, b_segment, b_step, segments, run,
-                    start_here + r * start_row, start_row, out_here + r * out_row, out_row,
+                _one(
+                    a_here, a_row, a_segment, a_step, b_here, b_lane, b_segment, b_step, segments, last - first, rows,
+                    start_here, start_step, out_here, out_row,
                 )  # fmt: skip
-        if adds or rows < ROWS:
-            for r in range(full, rows):
-                if double:
-                    _tile12(
-                        a + r * a_row, a_row, a_segment, a_step, b_here, b_lane, b_segment, b_step, segments, run,
-                        start_here + r * start_row, start_row, out_here + r * out_row, out_row,
-                    )  # fmt: skip
-                else:
-                    _tile11(
-                        a + r * a_row, a_row, a_segment, a_step, b_here, b_lane, b_segment, b_step, segments, run,
-                        start_here + r * start_row, start_row, out_here + r * out_row, out_row,
-                    )  # fmt: skip
+        lane += here
 
 
 @kernel
-def pack_rows(b, first, last, strips):
-    """b (K, N) in strips (⌈N/16⌉, K, 16), padded with zeros; those of ``first`` to ``last``."""
+def _pack_rows(who, part, first, last, b, strips):
+    """b (K, N) in strips (⌈N/16⌉, K, 16), padded with zeros; those of ``first`` to ``last``.
+
+    Four at a time: a row of b is often as long as a page of memory, of which few can be in use at once.
+    """
     k_size, n = b.shape
-    for s in range(first, last):
-        width = min(LANES, n - s * LANES)
+    for group in range(first, last, 4):
+        after = min(group + 4, last)
+        whole = min(after, n // LANES)
         for k in range(k_size):
-            source, target = b[k, s * LANES :], strips[s, k]
-            if width == LANES:
+            row = b[k]
+            for s in range(group, whole):
+                source, target = row[s * LANES :], strips[s, k]
                 for j in range(LANES):
                     target[j] = source[j]
-            else:
+            for s in range(whole, after):
                 for j in range(LANES):
-                    target[j] = source[j] if j < width else 0
+                    strips[s, k, j] = row[s * LANES + j] if s * LANES + j < n else 0
 
 
 @kernel
-def pack_columns(bt, first, last, strips):
+def _pack_columns(who, part, first, last, bt, strips):
     """The transpose of bt (N, K), C-contiguous, in strips (⌈N/16⌉, K, 16), padded with zeros; those of ``first`` to ``last``."""
     n, k_size = bt.shape
     for s in range(first, last):
         width = min(LANES, n - s * LANES)
         strip = strips[s]
-        if width < LANES:
-            strip[:, :] = 0
         whole = k_size - k_size % LANES if width == LANES else 0
         for k in range(0, whole, LANES):
             _transpose(
                 bt.ctypes.data + (s * LANES * k_size + k) * 4, k_size * 4, strip.ctypes.data + k * LANES * 4, LANES * 4
             )
-        for j in range(width):
-            for k in range(whole, k_size):
-                strip[k, j] = bt[s * LANES + j, k]
+        for k in range(whole, k_size):
+            for j in range(LANES):
+                strip[k, j] = bt[s * LANES + j, k] if j < width else 0
 
 
 @kernel
@@ -125,30 +165,65 @@ def matmul_strips(a, strips, start, first, last, out):
     )  # fmt: skip
 
 
+_pack_rows_job, _pack_columns_job = job_of(_pack_rows), job_of(_pack_columns)
+
+
 @kernel
-def matmul_whole(a, b, turned, start, out):
-    """out = a @ b + start in one call, for products too small to be shared: b is (K, N), or, if ``turned``, (N, K).
+def pack(team, b, turned, strips):
+    """b in strips (⌈N/16⌉, K, 16), padded with zeros: b is (K, N), or, if ``turned``, (N, K). The team's length is ⌈N/16⌉."""
+    arguments = (b, strips)
+    if turned:
+        run(team, _pack_columns_job(arguments), address_of(arguments))
+    else:
+        run(team, _pack_rows_job(arguments), address_of(arguments))
+
+
+@kernel
+def _multiply_rows(who, part, first, last, unit, a, strips, start, out):
+    """Rows of ``matmul``; ``unit`` rows for each of ``first`` to ``last``."""
+    matmul_strips(a, strips, start, first * unit, min(last * unit, len(a)), out)
+
+
+@kernel
+def _multiply_columns(who, part, first, last, unit, a, strips, start, out):
+    """Columns of ``matmul``; ``unit`` strips for each of ``first`` to ``last``."""
+    n, m = first * unit, min(last * unit, len(strips))
+    matmul_strips(a, strips[n:m], start[n * LANES :], 0, len(a), out[:, n * LANES :])
+
+
+_multiply_rows_job, _multiply_columns_job = job_of(_multiply_rows), job_of(_multiply_columns)
+
+
+@kernel
+def matmul(team, parts, a, b, turned, bias, strips, whole, out):
+    """out = a @ b + bias. b is (K, N), or, if ``turned``, (N, K); whatever is larger is shared: the rows or the columns of out.
 
     Args:
+        team: its length is the number of strips, ⌈N/16⌉. parts: in how many the product is cut.
         a: (M, K), of any steps. b: C-contiguous.
-        start: (N), or empty for zeros.
-        out: (M, N), C-contiguous.
+        bias: (N), or empty for zeros.
+        strips: (⌈N/16⌉, K, 16), a place for b.
+        whole: (M, ⌈N/16⌉ · 16), a place for the product. out: (M, N), which may be the same memory if N is a multiple of 16.
     """
-    rows, columns = out.shape
-    lanes = (columns + LANES - 1) // LANES
-    strips = np.empty((lanes, a.shape[1], LANES), a.dtype)
-    if turned:
-        pack_columns(b, 0, lanes, strips)
+    pack(team, b, turned, strips)
+    start = np.zeros(whole.shape[1], a.dtype)
+    for n in range(bias.size):
+        start[n] = bias[n]
+    rows, lanes = len(a), len(strips)
+    board, helpers, _, _ = team
+    by_rows = rows >= whole.shape[1]
+    unit = 2 * MOST_ROWS if by_rows else min(4, max(1, lanes // parts))
+    arguments = (unit, a, strips, start, whole)
+    units = ((rows if by_rows else lanes) + unit - 1) // unit
+    crew = (board, helpers, units, min(parts, units))
+    if by_rows:
+        run(crew, _multiply_rows_job(arguments), address_of(arguments))
     else:
-        pack_rows(b, 0, lanes, strips)
-    first = np.zeros(lanes * LANES, a.dtype)
-    first[: start.size] = start
-    if lanes * LANES == columns:
-        matmul_strips(a, strips, first, 0, rows, out)
-    else:  # the last strip is not full: its empty columns are computed too, and left behind
-        whole = np.empty((rows, lanes * LANES), a.dtype)
-        matmul_strips(a, strips, first, 0, rows, whole)
-        out[:, :] = whole[:, :columns]
+        run(crew, _multiply_columns_job(arguments), address_of(arguments))
+    if out.ctypes.data != whole.ctypes.data:
+        for i in range(rows):
+            for n in range(out.shape[1]):
+                out[i, n] = whole[i, n]
 
 
 @kernel

@@ -11,12 +11,37 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+from llvmlite import binding
+from numba import types
 from numba.core import event
+
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile on the first call. A product and a sum may be contracted to one rounding (FMA); no other liberty is taken."""
-    return numba.njit(function, cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+    return numba.njit(function, cache=True, nogil=True, **_OPTIONS)
+
+
+def inner(function: Callable[..., Any]) -> Any:
+    """Compile as a piece of other kernels, which alone are kept on disk."""
+    return numba.njit(function, nogil=True, **_OPTIONS)
+
+
+def symbol(function: Callable[..., None]) -> Any:
+    """Compile at once a function of whole numbers (int64), which other kernels call by its name.
+
+    A kernel that another one calls is compiled again as a part of that one; this is for the large ones that many call.
+    """
+    count = function.__code__.co_argcount
+    compiled = numba.cfunc(types.void(*[types.int64] * count), cache=True, **_OPTIONS)(function)
+    _kept.append(compiled)
+    name = f"minidl_{function.__name__}"
+    binding.add_symbol(name, compiled.address)
+    return types.ExternalFunction(name, types.void(*[types.int64] * count))
+
+
+_kept: list[Any] = []  # or their machine code would be freed
 
 
 class _Announcer(event.Listener):

@@ -1,31 +1,37 @@
-"""Batch normalisation over the columns of a matrix (positions × channels), in as few passes over memory as there can be."""
+"""Batch normalisation over the columns of a matrix (positions × channels), in as few passes over memory as there can be.
+
+Short rows make slow loops. So several positions may be taken as one wide row, of ``repeats`` · channels numbers; what belongs to
+a channel is then repeated along it, and sums over columns are added up at the end.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 BLOCK = 64  # rows that are summed up at a time, from the first-level cache
 
 
 @kernel
-def column_moments(x, first, last, mean, m2):
-    """Mean and summed squared deviation of every column over the rows ``first`` to ``last``, into float64 arrays.
+def _moments(who, part, first, last, x, means, squares):
+    """Mean and summed squared deviation of every column over some rows: into means[part], squares[part] (float64).
 
     One pass over memory: every block is read once, and its own mean and deviations are joined with those of the blocks
     before it (Chan, Golub & LeVeque 1983, equations 2.1), so nothing cancels as in E[x²] − E[x]².
     """
     width = x.shape[1]
+    mean, m2 = means[part], squares[part]
     total, square = np.empty(width, x.dtype), np.empty(width, x.dtype)
-    mean[:] = 0
-    m2[:] = 0
+    for k in range(width):
+        mean[k] = m2[k] = 0
     for start in range(first, last, BLOCK):
         stop = min(start + BLOCK, last)
         count, before = stop - start, start - first
         share = x.dtype.type(1 / count)
-        total[:] = 0
-        square[:] = 0
+        for k in range(width):
+            total[k] = square[k] = 0
         for i in range(start, stop):
             row = x[i]
             for k in range(width):
@@ -37,16 +43,16 @@ def column_moments(x, first, last, mean, m2):
             for k in range(width):
                 d = row[k] - total[k]
                 square[k] += d * d
-        part, both = count / (before + count), before * count / (before + count)
+        piece, both = count / (before + count), before * count / (before + count)
         for k in range(width):
             delta = total[k] - mean[k]
-            mean[k] += delta * part
+            mean[k] += delta * piece
             m2[k] += square[k] + delta * delta * both
 
 
 @kernel
-def normalize_columns(x, first, last, mean, scale, shift, y):
-    """y = (x − mean) · scale + shift for the rows ``first`` to ``last``."""
+def _normalize(who, part, first, last, x, mean, scale, shift, y):
+    """y = (x − mean) · scale + shift."""
     width = x.shape[1]
     for i in range(first, last):
         row, target = x[i], y[i]
@@ -55,34 +61,16 @@ def normalize_columns(x, first, last, mean, scale, shift, y):
 
 
 @kernel
-def normalize_whole(x, weight, bias, eps, y, mean, variance, invstd):
-    """Batch normalisation of a small matrix in one call: y and the statistics of every column; weight or bias may be empty."""
-    count, width = x.shape
-    exact, m2 = np.empty(width), np.empty(width)
-    column_moments(x, 0, count, exact, m2)
-    scale, shift = np.ones(width, x.dtype), np.zeros(width, x.dtype)
-    for k in range(width):
-        mean[k], variance[k] = exact[k], m2[k] / count
-        invstd[k] = 1 / np.sqrt(variance[k] + x.dtype.type(eps))
-        scale[k] = invstd[k]
-    if weight.size:
-        for k in range(width):
-            scale[k] *= weight[k]
-    if bias.size:
-        shift[:] = bias
-    normalize_columns(x, 0, count, mean, scale, shift, y)
-
-
-@kernel
-def normalize_sums(g, x, first, last, mean, total, product):
-    """Σ g and Σ g · (x − mean) of every column over the rows ``first`` to ``last``, into float64 arrays."""
+def _sums(who, part, first, last, g, x, mean, totals, products):
+    """Σ g and Σ g · (x − mean) of every column over some rows: into totals[part], products[part] (float64)."""
     width = x.shape[1]
+    total, product = totals[part], products[part]
     sum_g, sum_gx = np.empty(width, x.dtype), np.empty(width, x.dtype)
-    total[:] = 0
-    product[:] = 0
+    for k in range(width):
+        total[k] = product[k] = 0
     for start in range(first, last, BLOCK):
-        sum_g[:] = 0
-        sum_gx[:] = 0
+        for k in range(width):
+            sum_g[k] = sum_gx[k] = 0
         for i in range(start, min(start + BLOCK, last)):
             row, cotangent = x[i], g[i]
             for k in range(width):
@@ -94,10 +82,87 @@ def normalize_sums(g, x, first, last, mean, total, product):
 
 
 @kernel
-def normalize_back(g, x, first, last, mean, a, b, c, dx):
-    """dx = a · g + b · (x − mean) + c for the rows ``first`` to ``last``."""
+def _back(who, part, first, last, g, x, mean, a, b, c, dx):
+    """dx = a · g + b · (x − mean) + c."""
     width = x.shape[1]
     for i in range(first, last):
         row, cotangent, target = x[i], g[i], dx[i]
         for k in range(width):
             target[k] = a[k] * cotangent[k] + (b[k] * (row[k] - mean[k]) + c[k])
+
+
+_moments_job, _normalize_job, _sums_job, _back_job = job_of(_moments), job_of(_normalize), job_of(_sums), job_of(_back)
+
+
+@kernel
+def _repeat(v, repeats):
+    """v, ``repeats`` times in a row."""
+    out = np.empty(v.size * repeats, v.dtype)
+    for i in range(out.size):
+        out[i] = v[i % v.size]
+    return out
+
+
+@kernel
+def normalize(team, x, repeats, mean, scale, shift, y):
+    """y = (x − mean) · scale + shift, for mean, scale and shift of every channel."""
+    arguments = (x, _repeat(mean, repeats), _repeat(scale, repeats), _repeat(shift, repeats), y)
+    run(team, _normalize_job(arguments), address_of(arguments))
+
+
+@kernel
+def normalize_batch(team, x, repeats, weight, bias, eps, y, mean, variance, invstd):
+    """Batch normalisation, and the statistics of every channel.
+
+    Args:
+        x, y: (positions / repeats, repeats · C).
+        weight, bias: (C), or empty.
+        mean, variance, invstd: (C), to be filled.
+    """
+    _, _, length, parts = team
+    channels = mean.size
+    means, squares = np.empty((parts, x.shape[1])), np.empty((parts, x.shape[1]))
+    arguments = (x, means, squares)
+    run(team, _moments_job(arguments), address_of(arguments))
+    exact, m2, count = np.zeros(channels), np.zeros(channels), 0
+    for part in range(parts):
+        more = length * (part + 1) // parts - length * part // parts
+        for r in range(repeats):  # joined as in ``_moments``
+            piece, both = more / (count + more), count * more / (count + more)
+            for k in range(channels):
+                delta = means[part, r * channels + k] - exact[k]
+                exact[k] += delta * piece
+                m2[k] += squares[part, r * channels + k] + delta * delta * both
+            count += more
+    scale, shift = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    for k in range(channels):
+        mean[k], variance[k] = exact[k], m2[k] / count
+        invstd[k] = 1 / np.sqrt(variance[k] + x.dtype.type(eps))
+        scale[k] = invstd[k] * weight[k] if weight.size else invstd[k]
+        shift[k] = bias[k] if bias.size else 0
+    normalize(team, x, repeats, mean, scale, shift, y)
+
+
+@kernel
+def normalize_back(team, g, x, repeats, weight, mean, invstd, dx, dweight, dbias):
+    """The gradients of batch normalisation: dx, and those of weight and bias, (C) each; weight may be empty."""
+    _, _, _, parts = team
+    channels = mean.size
+    totals, products = np.empty((parts, x.shape[1])), np.empty((parts, x.shape[1]))
+    middle = _repeat(mean, repeats)
+    arguments = (g, x, middle, totals, products)
+    run(team, _sums_job(arguments), address_of(arguments))
+    total, product, count = np.zeros(channels), np.zeros(channels), len(x) * repeats
+    for part in range(parts):
+        for r in range(repeats):
+            for k in range(channels):
+                total[k] += totals[part, r * channels + k]
+                product[k] += products[part, r * channels + k]
+    a, b, c = np.empty(channels, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    for k in range(channels):
+        inverse = np.float64(invstd[k])
+        factor = inverse * weight[k] if weight.size else inverse
+        a[k], b[k], c[k] = factor, -factor * inverse * inverse * product[k] / count, -factor * total[k] / count
+        dweight[k], dbias[k] = product[k] * inverse, total[k]
+    factors = (g, x, middle, _repeat(a, repeats), _repeat(b, repeats), _repeat(c, repeats), dx)
+    run(team, _back_job(factors), address_of(factors))

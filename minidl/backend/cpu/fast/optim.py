@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 
 @kernel
-def sgd_update(p, g, buf, lr, momentum, dampening, weight_decay, nesterov, maximize):
+def _sgd(who, part, first, last, p, g, buf, lr, momentum, dampening, weight_decay, nesterov, maximize):
     """See ``OptimKernels.sgd_step``; without momentum ``buf`` is not touched."""
+    p, g, buf = p[first:last], g[first:last], buf[first:last]
     kind = p.dtype.type
     rate, keep, fresh, decay = kind(lr), kind(momentum), kind(1 - dampening), kind(weight_decay)
     sign = kind(-1 if maximize else 1)
@@ -30,8 +32,11 @@ def sgd_update(p, g, buf, lr, momentum, dampening, weight_decay, nesterov, maxim
 
 
 @kernel
-def adam_update(p, g, m, v, largest, amsgrad, step, lr, beta1, beta2, eps, weight_decay, decoupled, maximize):
+def _adam(
+    who, part, first, last, p, g, m, v, largest, amsgrad, step, lr, beta1, beta2, eps, weight_decay, decoupled, maximize
+):  # fmt: skip
     """See ``OptimKernels.adam_step``; ``largest`` is only touched with ``amsgrad``."""
+    p, g, m, v, largest = p[first:last], g[first:last], m[first:last], v[first:last], largest[first:last]
     kind = p.dtype.type
     rate, root = kind(lr / (1 - beta1**step)), kind(1 / (1 - beta2**step) ** 0.5)
     keep1, fresh1, keep2, fresh2, small = kind(beta1), kind(1 - beta1), kind(beta2), kind(1 - beta2), kind(eps)
@@ -47,3 +52,16 @@ def adam_update(p, g, m, v, largest, amsgrad, step, lr, beta1, beta2, eps, weigh
             square = max(largest[k], square)
             largest[k] = square
         p[k] = value - rate * mean / (np.sqrt(square) * root + small)
+
+
+_sgd_job, _adam_job = job_of(_sgd), job_of(_adam)
+
+
+@kernel
+def sgd_update(team, *arguments):  # see _sgd
+    run(team, _sgd_job(arguments), address_of(arguments))
+
+
+@kernel
+def adam_update(team, *arguments):  # see _adam
+    run(team, _adam_job(arguments), address_of(arguments))

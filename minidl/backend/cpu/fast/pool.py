@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 
 @kernel
-def max_pool_rows(x, first, last, window, stride, padding, dilation, y, index):
+def _max_pool_rows(who, part, first, last, x, window, stride, padding, dilation, y, index):
     """The output rows ``first`` to ``last`` (counted through all images): the largest value and its place in the window.
 
     Args:
@@ -48,12 +49,14 @@ def max_pool_rows(x, first, last, window, stride, padding, dilation, y, index):
 
 
 @kernel
-def max_pool_scatter(g, index, first, last, window, stride, padding, dilation, x):
+def _max_pool_scatter(who, part, first, last, g, index, window, stride, padding, dilation, x):
     """Clear the images ``first`` to ``last`` of x, and send every g to the pixel that ``index`` names in its window."""
     _, height, width, c = x.shape
     _, out_height, out_width, _ = g.shape
     source, place, target = g.reshape(-1), index.reshape(-1), x.reshape(-1)
-    target[first * height * width * c : last * height * width * c] = 0
+    cleared = target[first * height * width * c : last * height * width * c]
+    for k in range(cleared.size):
+        cleared[k] = 0
     for row in range(first * out_height, last * out_height):
         image, top = row // out_height, row % out_height * stride[0] - padding[0]
         for column in range(out_width):
@@ -72,3 +75,16 @@ def max_pool_scatter(g, index, first, last, window, stride, padding, dilation, x
                     t, tap = target[to : to + c], index.dtype.type(i * window[1] + j)
                     for k in range(c):
                         t[k] += s[k] if p[k] == tap else x.dtype.type(0)
+
+
+_rows_job, _scatter_job = job_of(_max_pool_rows), job_of(_max_pool_scatter)
+
+
+@kernel
+def max_pool_rows(team, *arguments):  # x, window, stride, padding, dilation, y, index
+    run(team, _rows_job(arguments), address_of(arguments))
+
+
+@kernel
+def max_pool_scatter(team, *arguments):  # g, index, window, stride, padding, dilation, x
+    run(team, _scatter_job(arguments), address_of(arguments))

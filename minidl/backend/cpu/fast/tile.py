@@ -37,22 +37,8 @@ def make_tile(rows: int, vectors: int = 1) -> Any:
 
     @intrinsic
     def tile(
-        typing_context,
-        a,
-        row_step,
-        a_segment,
-        a_step,
-        b,
-        b_lane,
-        b_segment,
-        b_step,
-        segments,
-        run,
-        start,
-        start_step,
-        out,
-        out_step,
-    ):
+        context, a, row_step, a_segment, a_step, b, b_lane, b_segment, b_step, segments, run, start, start_step, out, out_step
+    ):  # fmt: skip
         return types.void(*[types.int64] * _ARGUMENTS), _generate
 
     def _generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -73,68 +59,70 @@ def make_tile(rows: int, vectors: int = 1) -> Any:
             out_step,
         ) = arguments
         number, vector, address = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES), ir.IntType(64)
-        zero, one = address(0), address(1)
+        zero, one, pairs = address(0), address(1), builder.ashr(run, address(1))
         kind = ir.FunctionType(vector, [vector] * 3)
         fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
-
-        def at(base: Any, offset: Any, kind: Any) -> Any:
-            return builder.inttoptr(builder.add(base, offset), kind.as_pointer())
-
-        def times(p: int, step: Any) -> Any:
-            return builder.mul(address(p), step)
-
         places = [(p, v) for p in range(rows) for v in range(vectors)]
 
+        def at(base: Any, offset: Any, kind: Any) -> Any:
+            place = builder.gep(builder.inttoptr(base, ir.IntType(8).as_pointer()), [offset])
+            return builder.bitcast(place, kind.as_pointer())
+
         def lane(base: Any, p: int, step: Any, v: int) -> Any:
-            return at(base, builder.add(times(p, step), address(v * LANES * 4)), vector)
+            return at(base, builder.add(builder.mul(address(p), step), address(v * LANES * 4)), vector)
+
+        def multiply(here: list[Any], sums: list[Any]) -> list[Any]:
+            """Add each of the rows' numbers at the first place, times the vectors at the second."""
+            a, b = here
+            factors = [builder.load(at(b, builder.mul(address(v), b_lane), vector), align=4) for v in range(vectors)]
+            new_sums = []
+            for p in range(rows):
+                scalar = builder.load(at(a, builder.mul(address(p), row_step), number), align=4)
+                first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.IntType(32)(0))
+                all_alike = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+                spread = builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), all_alike)
+                for v in range(vectors):
+                    new_sums.append(builder.call(fma, [spread, factors[v], sums[p * vectors + v]]))
+            return new_sums
+
+        def loop(name: str, count: Any, steps: list[Any], values: list[Any], sums: list[Any], body: Any) -> list[Any]:
+            """``sums = body(values, sums)``, ``count`` times, each time with ``values`` a step further; returns both."""
+            before, inside = builder.block, builder.append_basic_block(name)
+            after = builder.append_basic_block(f"{name}.end")
+            builder.cbranch(builder.icmp_signed(">", count, zero), inside, after)
+            builder.position_at_end(inside)
+            held = [builder.phi(value.type) for value in (zero, *values, *sums)]
+            i, here, sums_here = held[0], held[1 : 1 + len(values)], held[1 + len(values) :]
+            new_sums = body(here, sums_here)
+            new = [builder.add(i, one), *map(builder.add, here, steps), *new_sums]
+            for phi, first, value in zip(held, (zero, *values, *sums), new, strict=True):
+                phi.add_incoming(first, before)
+                phi.add_incoming(value, builder.block)
+            end = builder.block
+            builder.cbranch(builder.icmp_signed("<", new[0], count), inside, after)
+            builder.position_at_end(after)
+            results = []
+            for first, value in zip((*values, *sums), new[1:], strict=True):
+                phi = builder.phi(value.type)
+                phi.add_incoming(first, before)
+                phi.add_incoming(value, end)
+                results.append(phi)
+            return results
+
+        def two(here: list[Any], sums: list[Any]) -> list[Any]:
+            # Two products a turn leave the processor fewer instructions that do not multiply.
+            following = [builder.add(here[0], a_step), builder.add(here[1], b_step)]
+            return multiply(following, multiply(here, sums))
+
+        def segment(here: list[Any], sums: list[Any]) -> list[Any]:
+            double = [builder.shl(a_step, one), builder.shl(b_step, one)]
+            a, b, *sums = loop("pairs", pairs, double, here, sums, two)
+            _, _, *sums = loop("rest", builder.and_(run, one), double, [a, b], sums, multiply)
+            return sums
 
         sums = [builder.load(lane(start, p, start_step, v), align=4) for p, v in places]
-        entry = builder.block
-        outer, inner, after = (builder.append_basic_block(name) for name in ("segment", "run", "segment.end"))
-        done = builder.append_basic_block("done")
-        nothing = builder.or_(builder.icmp_signed("<", segments, one), builder.icmp_signed("<", run, one))
-        builder.cbranch(nothing, done, outer)
-
-        builder.position_at_end(outer)
-        s, a_line, b_line = (builder.phi(address) for _ in range(3))
-        outer_sums = [builder.phi(vector) for _ in places]
-        for phi, value in zip((s, a_line, b_line, *outer_sums), (zero, a, b, *sums), strict=True):
-            phi.add_incoming(value, entry)
-        builder.branch(inner)
-
-        builder.position_at_end(inner)
-        i, a_here, b_here = (builder.phi(address) for _ in range(3))
-        inner_sums = [builder.phi(vector) for _ in places]
-        for phi, value in zip((i, a_here, b_here, *inner_sums), (zero, a_line, b_line, *outer_sums), strict=True):
-            phi.add_incoming(value, outer)
-        factors = [builder.load(at(b_here, builder.mul(address(v), b_lane), vector), align=4) for v in range(vectors)]
-        new_sums = []
-        for p in range(rows):
-            scalar = builder.load(at(a_here, times(p, row_step), number), align=4)
-            first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.IntType(32)(0))
-            all_alike = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-            spread = builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), all_alike)
-            for v in range(vectors):
-                new_sums.append(builder.call(fma, [spread, factors[v], inner_sums[p * vectors + v]]))
-        i_next, a_next, b_next = builder.add(i, one), builder.add(a_here, a_step), builder.add(b_here, b_step)
-        for phi, value in zip((i, a_here, b_here, *inner_sums), (i_next, a_next, b_next, *new_sums), strict=True):
-            phi.add_incoming(value, inner)
-        builder.cbranch(builder.icmp_signed("<", i_next, run), inner, after)
-
-        builder.position_at_end(after)
-        s_next, a_next, b_next = builder.add(s, one), builder.add(a_line, a_segment), builder.add(b_line, b_segment)
-        for phi, value in zip((s, a_line, b_line, *outer_sums), (s_next, a_next, b_next, *new_sums), strict=True):
-            phi.add_incoming(value, after)
-        builder.cbranch(builder.icmp_signed("<", s_next, segments), outer, done)
-
-        builder.position_at_end(done)
-        results = []
-        for at_first, summed, (p, v) in zip(sums, new_sums, places, strict=True):
-            result = builder.phi(vector)
-            result.add_incoming(at_first, entry)
-            result.add_incoming(summed, after)
-            results.append((result, p, v))
-        for result, p, v in results:
+        _, _, *sums = loop("segments", segments, [a_segment, b_segment], [a, b], sums, segment)
+        for result, (p, v) in zip(sums, places, strict=True):
             builder.store(result, lane(out, p, out_step, v), align=4)
         return context.get_dummy_value()
 

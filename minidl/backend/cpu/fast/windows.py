@@ -6,7 +6,9 @@ copy. The innermost loops run over slices from 0 up, because only then does Numb
 
 from __future__ import annotations
 
+from minidl.backend.cpu.fast.gemm import add_matmul, matmul_strips
 from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 
 @kernel
@@ -69,7 +71,8 @@ def fold_images(windows, stride, padding, dilation, x):
     _, height, width, _ = x.shape
     source, target = windows.reshape(-1), x.reshape(-1)
     size = kh * kw * c
-    target[:] = 0
+    for k in range(target.size):
+        target[k] = 0
     for row in range(n * out_height):
         image, top = row // out_height, row % out_height * stride[0] - padding[0]
         line = row * out_width * size
@@ -87,3 +90,93 @@ def fold_images(windows, stride, padding, dilation, x):
                     b = source[line + column * size + (i * kw + j) * c :]
                     for k in range(c):
                         a[k] += b[k]
+
+
+# Bodies: what one part does, see ``team.py``. ``geometry`` is (stride, padding, dilation); windows and whole are for each thread.
+
+
+@kernel
+def _into(rows, strips, start, whole, out):
+    """out = start + rows @ weight; by way of ``whole``, whose columns fill the strips, where those of out do not."""
+    if whole.shape[1] == out.shape[1]:
+        matmul_strips(rows, strips, start, 0, len(rows), out)
+        return
+    matmul_strips(rows, strips, start, 0, len(rows), whole)
+    for i in range(len(out)):
+        for k in range(out.shape[1]):
+            out[i, k] = whole[i, k]
+
+
+@kernel
+def _convolve(who, part, first, last, x, strips, start, geometry, plain, step, windows, whole, y):
+    """The output rows ``first`` to ``last`` (through all images), ``step`` at a time; ``plain``: every pixel is a window."""
+    _, height, width, o = y.shape
+    stride, padding, dilation = geometry
+    size = strips.shape[1]
+    lines = y.reshape(-1, o)
+    for a in range(first, last, step):
+        b = min(a + step, last)
+        if plain:
+            rows = x.reshape(-1, size)[a * width : b * width]
+        else:
+            unfold_rows(x, a, b, height, stride, padding, dilation, windows[who])
+            rows = windows[who].reshape(-1, size)[: (b - a) * width]
+        _into(rows, strips, start, whole[who], lines[a * width : b * width])
+
+
+@kernel
+def _spread(who, part, first, last, g, strips, start, geometry, plain, step, windows, whole, x):
+    """The gradient for the images ``first`` to ``last`` of x, ``step`` at a time."""
+    o = g.shape[3]
+    stride, padding, dilation = geometry
+    for a in range(first, last, step):
+        b = min(a + step, last)
+        rows = g[a:b].reshape(-1, o)
+        if plain:
+            _into(rows, strips, start, whole[who], x[a:b].reshape(-1, x.shape[3]))
+        else:
+            here = windows[who, : b - a]
+            _into(rows, strips, start, whole[who], here.reshape(len(rows), -1))
+            fold_images(here, stride, padding, dilation, x[a:b])
+
+
+@kernel
+def _correlate(who, part, first, last, g, x, geometry, plain, turned, step, windows, totals):
+    """totals[part] = Σ windowsᵀ g over the output rows ``first`` to ``last``, or, if ``turned``, its transpose."""
+    _, height, width, o = g.shape
+    stride, padding, dilation = geometry
+    size = totals.shape[1] * totals.shape[2] // o
+    cotangents, total = g.reshape(-1, o), totals[part]
+    for i in range(total.shape[0]):
+        for k in range(total.shape[1]):
+            total[i, k] = 0
+    for a in range(first, last, step):
+        b = min(a + step, last)
+        if plain:
+            rows = x.reshape(-1, size)[a * width : b * width]
+        else:
+            unfold_rows(x, a, b, height, stride, padding, dilation, windows[who])
+            rows = windows[who].reshape(-1, size)[: (b - a) * width]
+        here = cotangents[a * width : b * width]
+        if turned:
+            add_matmul(here, rows, 0, len(rows), total)
+        else:
+            add_matmul(rows, here, 0, len(rows), total)
+
+
+_convolve_job, _spread_job, _correlate_job = job_of(_convolve), job_of(_spread), job_of(_correlate)
+
+
+@kernel
+def convolve_windows(team, *arguments):  # x, strips, start, geometry, plain, step, windows, whole, y
+    run(team, _convolve_job(arguments), address_of(arguments))
+
+
+@kernel
+def spread_windows(team, *arguments):  # g, strips, start, geometry, plain, step, windows, whole, x
+    run(team, _spread_job(arguments), address_of(arguments))
+
+
+@kernel
+def correlate_windows(team, *arguments):  # g, x, geometry, plain, turned, step, windows, totals
+    run(team, _correlate_job(arguments), address_of(arguments))

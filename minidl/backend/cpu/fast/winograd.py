@@ -22,66 +22,14 @@ import numpy as np
 
 from minidl.backend.cpu.fast.gemm import product
 from minidl.backend.cpu.fast.jit import kernel
-
-_2, _4, _5, _8 = (np.float32(n) for n in (2, 4, 5, 8))
-
-# The one-dimensional transforms: Bᵀ of an input, Aᵀ of products (p points to m outputs), A of a cotangent (m to p).
-BT6, BT4, AT64, AT62, AT42, A46, A26, A24 = range(8)
+from minidl.backend.cpu.fast.team import address_of, job_of, run
+from minidl.backend.cpu.fast.transform import A24, A26, A46, AT42, AT62, AT64, BT4, BT6, apply_transform
 
 
-# fmt: off
 @kernel
 def _apply(transform, source, at, target, to, length):
-    """target[to[i] + k] ← row i of the transform of (source[at[0] + k], source[at[1] + k], …), for every k < length."""
-    s0, s1, t0, t1 = source[at[0]:], source[at[1]:], target[to[0]:], target[to[1]:]
-    if transform == BT6:
-        s2, s3, s4, s5 = source[at[2]:], source[at[3]:], source[at[4]:], source[at[5]:]
-        t2, t3, t4, t5 = target[to[2]:], target[to[3]:], target[to[4]:], target[to[5]:]
-        for k in range(length):
-            d0, d1, d2, d3, d4, d5 = s0[k], s1[k], s2[k], s3[k], s4[k], s5[k]
-            a, b = d4 - _4 * d2, d3 - _4 * d1
-            c, d = d4 - d2, _2 * (d3 - d1)
-            t0[k], t5[k] = _4 * d0 - _5 * d2 + d4, _4 * d1 - _5 * d3 + d5
-            t1[k], t2[k], t3[k], t4[k] = a + b, a - b, c + d, c - d
-    elif transform == BT4:
-        s2, s3, t2, t3 = source[at[2]:], source[at[3]:], target[to[2]:], target[to[3]:]
-        for k in range(length):
-            d0, d1, d2, d3 = s0[k], s1[k], s2[k], s3[k]
-            t0[k], t1[k], t2[k], t3[k] = d2 - d0, d1 + d2, d2 - d1, d3 - d1
-    elif transform == AT64:
-        t2, t3 = target[to[2]:], target[to[3]:]
-        s2, s3, s4, s5 = source[at[2]:], source[at[3]:], source[at[4]:], source[at[5]:]
-        for k in range(length):
-            a, b, c, d = s1[k] + s2[k], s1[k] - s2[k], s3[k] + s4[k], s3[k] - s4[k]
-            t0[k], t1[k], t2[k], t3[k] = s0[k] + a + c, b + _2 * d, a + _4 * c, b + _8 * d + s5[k]
-    elif transform == AT62:
-        s2, s3, s4, s5 = source[at[2]:], source[at[3]:], source[at[4]:], source[at[5]:]
-        for k in range(length):
-            a, b, c, d = s1[k] + s2[k], s1[k] - s2[k], s3[k] + s4[k], s3[k] - s4[k]
-            t0[k], t1[k] = s0[k] + a + c, b + _2 * d + s5[k]
-    elif transform == AT42:
-        s2, s3 = source[at[2]:], source[at[3]:]
-        for k in range(length):
-            t0[k], t1[k] = s0[k] + s1[k] + s2[k], s1[k] - s2[k] + s3[k]
-    elif transform == A46:
-        s2, s3 = source[at[2]:], source[at[3]:]
-        t2, t3, t4, t5 = target[to[2]:], target[to[3]:], target[to[4]:], target[to[5]:]
-        for k in range(length):
-            g0, g1, g2, g3 = s0[k], s1[k], s2[k], s3[k]
-            a, b, c, d = g0 + g2, g1 + g3, g0 + _4 * g2, _2 * g1 + _8 * g3
-            t0[k], t1[k], t2[k], t3[k], t4[k], t5[k] = g0, a + b, a - b, c + d, c - d, g3
-    elif transform == A26:
-        t2, t3, t4, t5 = target[to[2]:], target[to[3]:], target[to[4]:], target[to[5]:]
-        for k in range(length):
-            g0, g1 = s0[k], s1[k]
-            d = _2 * g1
-            t0[k], t1[k], t2[k], t3[k], t4[k], t5[k] = g0, g0 + g1, g0 - g1, g0 + d, g0 - d, g1
-    else:  # A24
-        t2, t3 = target[to[2]:], target[to[3]:]
-        for k in range(length):
-            g0, g1 = s0[k], s1[k]
-            t0[k], t1[k], t2[k], t3[k] = g0, g0 + g1, g0 - g1, g1
-# fmt: on
+    """``transform.apply_transform`` on flat arrays and arrays of offsets."""
+    apply_transform(transform, source.ctypes.data, at.ctypes.data, target.ctypes.data, to.ctypes.data, length)
 
 
 @kernel
@@ -91,7 +39,8 @@ def _load_row(images, start, inside, left, width, c, m, span, target, to):
     ``start`` is where the row begins in the flat ``images``; it is all zeros unless ``inside``.
     """
     if not inside:
-        target[to : to + m * span * c] = 0
+        for k in range(to, to + m * span * c):
+            target[k] = 0
         return
     for phase in range(m):
         for i in range(span):
@@ -230,39 +179,86 @@ def add_products(v, z, first, last, tiles, sums):
         )  # fmt: skip
 
 
+# Bodies: what one part does, see ``team.py``. ``shape`` is (tile_rows, tile_columns, m, r), ``corner`` (top, left); scratch, v, z
+# and products are for each thread, or, where the threads share all tiles, one for all.
+
+
 @kernel
-def convolve_tiles(x, u, bias, first, last, step, tile_rows, tile_columns, m, r, top, left, scratch, v, products, y):
+def _convolve(who, part, first, last, x, u, bias, step, shape, corner, scratch, v, products, y):
     """The whole convolution of the units ``first`` to ``last``, ``step`` at a time, so that v and products stay in the cache."""
     zeros = np.zeros(y.shape[3], y.dtype)
     for a in range(first, last, step):
         b = min(a + step, last)
-        input_tiles(x, a, b, a, tile_rows, tile_columns, m, r, top, left, scratch, v)
-        multiply_points(v, u, 0, len(v), (b - a) * tile_columns, zeros, products)
-        output_tiles(products, bias, a, b, a, tile_rows, tile_columns, m, r, scratch, y)
+        input_tiles(x, a, b, a, *shape, *corner, scratch[who], v[who])
+        multiply_points(v[who], u, 0, v.shape[1], (b - a) * shape[1], zeros, products[who])
+        output_tiles(products[who], bias, a, b, a, *shape, scratch[who], y)
 
 
 @kernel
-def add_weight_tiles(g, x, first, last, step, tile_rows, tile_columns, m, r, top, left, scratch, v, z, sums):
-    """Add Σ (Bᵀ d B) ⊙ (A g Aᵀ) over the units ``first`` to ``last`` to ``sums`` (p², C, O)."""
+def _input_tiles(who, part, first, last, x, shape, corner, scratch, v):
+    input_tiles(x, first, last, 0, *shape, *corner, scratch[who], v)
+
+
+@kernel
+def _multiply_points(who, part, first, last, v, u, products):
+    multiply_points(v, u, first, last, v.shape[1], np.zeros(products.shape[2], v.dtype), products)
+
+
+@kernel
+def _output_tiles(who, part, first, last, products, bias, shape, scratch, y):
+    output_tiles(products, bias, first, last, 0, *shape, scratch[who], y)
+
+
+@kernel
+def _add_weight_tiles(who, part, first, last, g, x, step, shape, corner, scratch, v, z, sums):
+    """sums[part] = Σ (Bᵀ d B) ⊙ (A g Aᵀ) over the units ``first`` to ``last``; sums is (parts, p², C, O)."""
+    total = sums[part].reshape(-1)
+    for k in range(total.size):
+        total[k] = 0
     for a in range(first, last, step):
         b = min(a + step, last)
-        input_tiles(x, a, b, a, tile_rows, tile_columns, m, r, top, left, scratch, v)
-        grad_tiles(g, a, b, a, tile_rows, tile_columns, m, r, scratch, z)
-        add_products(v, z, 0, len(v), (b - a) * tile_columns, sums)
+        input_tiles(x, a, b, a, *shape, *corner, scratch[who], v[who])
+        grad_tiles(g, a, b, a, *shape, scratch[who], z[who])
+        add_products(v[who], z[who], 0, v.shape[1], (b - a) * shape[1], sums[part])
 
 
 @kernel
-def weight_tiles(weight, turned, matrix, first, last, u):
-    """G w Gᵀ of kernels (C, O, r, r), of any strides, in strips: u (p², O / 16, C, 16).
+def _join(who, part, first, last, sums):
+    """sums[0] += sums[1] + …, those of its numbers from ``first`` to ``last``."""
+    total = sums[0].reshape(-1)[first:last]
+    for p in range(1, len(sums)):
+        other = sums[p].reshape(-1)[first:last]
+        for k in range(total.size):
+            total[k] += other[k]
+
+
+@kernel
+def _grad_tiles(who, part, first, last, g, x, shape, corner, scratch, v, z):
+    input_tiles(x, first, last, 0, *shape, *corner, scratch[who], v)
+    grad_tiles(g, first, last, 0, *shape, scratch[who], z)
+
+
+@kernel
+def _add_products(who, part, first, last, v, z, sums):
+    total = sums[first:last].reshape(-1)
+    for k in range(total.size):
+        total[k] = 0
+    add_products(v, z, first, last, v.shape[1], sums)
+
+
+@kernel
+def _weight_tiles(who, part, first, last, weight, c_step, o_step, turned, matrix, u):
+    """G w Gᵀ of a weight, in strips: u (p², O / 16, C, 16).
 
     The (strip, C) pairs ``first`` to ``last`` are done. A step along O is often a large power of two, of whose lines a cache
     holds but few: therefore sixteen columns at a time, all C of them in turn.
 
     Args:
+        weight: flat; the r² taps for channels c and o begin at c · c_step + o · o_step.
         turned: by 180 degrees, as the input gradient needs them.
         matrix: G ⊗ G, (p², r²).
     """
-    c_size, _, r, _ = weight.shape
+    c_size = u.shape[2]
     points, taps_count = matrix.shape
     chunk = 32  # pairs at a time
     taps, zeros = np.empty((taps_count, chunk, 16), weight.dtype), np.zeros(chunk * 16, weight.dtype)
@@ -270,12 +266,11 @@ def weight_tiles(weight, turned, matrix, first, last, u):
         stop = min(start + chunk, last)
         for pair in range(start, stop):
             o, c = pair // c_size * 16, pair % c_size
-            for i in range(r):
-                for j in range(r):
-                    target = taps[i * r + j, pair - start]
-                    a, b = (r - 1 - i, r - 1 - j) if turned else (i, j)
-                    for k in range(16):
-                        target[k] = weight[c, o + k, a, b]
+            for tap in range(taps_count):
+                target = taps[tap, pair - start]
+                source = weight[c * c_step + o * o_step + (taps_count - 1 - tap if turned else tap) :]
+                for k in range(16):
+                    target[k] = source[k * o_step]
         product(
             matrix.ctypes.data, taps_count * 4, 0, 4, taps.ctypes.data, 64, 0, chunk * 64, 1, taps_count, points, stop - start,
             zeros.ctypes.data, 0, u.ctypes.data + start * 64, u.strides[0],
@@ -283,13 +278,13 @@ def weight_tiles(weight, turned, matrix, first, last, u):
 
 
 @kernel
-def weight_from_tiles(sums, matrix, first, last, weight):
-    """Gᵀ S G: from ``sums`` (p², C, O) into weight (C, O, r, r), of any strides; the (strip, C) pairs ``first`` to ``last``.
+def _weight_from_tiles(who, part, first, last, sums, matrix, c_step, o_step, weight):
+    """Gᵀ S G: from ``sums`` (p², C, O) into a flat weight, see ``_weight_tiles``; the (strip, C) pairs ``first`` to ``last``.
 
     Args:
         matrix: (G ⊗ G)ᵀ, (r², p²).
     """
-    c_size, o_size, r, _ = weight.shape
+    _, c_size, o_size = sums.shape
     taps_count, points = matrix.shape
     taps, zeros = np.empty((taps_count, 16), weight.dtype), np.zeros(16, weight.dtype)
     for pair in range(first, last):
@@ -299,9 +294,62 @@ def weight_from_tiles(sums, matrix, first, last, weight):
             taps_count, 1, zeros.ctypes.data, 0, taps.ctypes.data, 64,
         )  # fmt: skip
         for k in range(16):
-            for i in range(r):
-                for j in range(r):
-                    weight[c, o + k, i, j] = taps[i * r + j, k]
+            for tap in range(taps_count):
+                weight[c * c_step + (o + k) * o_step + tap] = taps[tap, k]
+
+
+_convolve_job, _input_tiles_job, _multiply_points_job = (
+    job_of(_convolve),
+    job_of(_input_tiles),
+    job_of(_multiply_points),
+)
+_output_tiles_job, _add_weight_tiles_job, _join_job = job_of(_output_tiles), job_of(_add_weight_tiles), job_of(_join)
+_grad_tiles_job, _add_products_job = job_of(_grad_tiles), job_of(_add_products)
+_weight_tiles_job, _weight_from_tiles_job = job_of(_weight_tiles), job_of(_weight_from_tiles)
+
+
+@kernel
+def weight_tiles(team, *arguments):  # weight, c_step, o_step, turned, matrix, u
+    run(team, _weight_tiles_job(arguments), address_of(arguments))
+
+
+@kernel
+def weight_from_tiles(team, *arguments):  # sums, matrix, c_step, o_step, weight
+    run(team, _weight_from_tiles_job(arguments), address_of(arguments))
+
+
+@kernel
+def convolve_tiles(team, *arguments):  # x, u, bias, step, shape, corner, scratch, v, products, y
+    run(team, _convolve_job(arguments), address_of(arguments))
+
+
+@kernel
+def convolve_points(units, points, x, u, bias, shape, corner, scratch, v, products, y):
+    """As ``convolve_tiles``, for few tiles: v and products are of all of them, and each thread multiplies its frequencies.
+
+    Args:
+        units, points: teams, to share the units and the p² frequencies.
+    """
+    load, multiply, store = (x, shape, corner, scratch, v), (v, u, products), (products, bias, shape, scratch, y)
+    run(units, _input_tiles_job(load), address_of(load))
+    run(points, _multiply_points_job(multiply), address_of(multiply))
+    run(units, _output_tiles_job(store), address_of(store))
+
+
+@kernel
+def add_weight_tiles(team, numbers, *arguments):  # g, x, step, shape, corner, scratch, v, z, sums
+    """Add the products of all tiles into sums[0]; ``numbers`` is the team that joins the sums of the parts."""
+    run(team, _add_weight_tiles_job(arguments), address_of(arguments))
+    sums = (arguments[-1],)
+    run(numbers, _join_job(sums), address_of(sums))
+
+
+@kernel
+def add_weight_points(units, points, g, x, shape, corner, scratch, v, z, sums):
+    """As ``add_weight_tiles``, for large sums (p², C, O): v and z are of all tiles, and each thread adds up its frequencies."""
+    load, multiply = (g, x, shape, corner, scratch, v, z), (v, z, sums)
+    run(units, _grad_tiles_job(load), address_of(load))
+    run(points, _add_products_job(multiply), address_of(multiply))
 
 
 def kernel_matrix(m: int, r: int) -> np.ndarray:

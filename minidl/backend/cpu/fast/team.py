@@ -1,0 +1,235 @@
+"""Sharing the parts of a compiled kernel among threads that are awake, without Python's lock.
+
+To wake a thread that sleeps, or to hand Python's lock to another thread, takes from ten to a hundred microseconds: as long as
+many kernels compute. So the threads of the pool (``threads.py``) wait here for a while after each kernel, looking at a word of
+memory again and again, and the next kernel finds them within a microsecond. Who finds nothing to do for about a millisecond goes
+to sleep.
+
+A kernel's *body* does a part of the work, ``body(who, part, first, last, *arguments)``: the items ``first`` to ``last``, on
+thread ``who`` (0 is the caller), as the given part. Its *entry* shares the body out:
+
+    _double_job = job_of(_double)
+
+    @kernel
+    def double(team, *arguments):
+        run(team, _double_job(arguments), address_of(arguments))
+
+where ``team`` comes from ``threads.team``. The plain twin of ``run`` is
+
+    for part in range(parts):
+        body(0, part, length * part // parts, length * (part + 1) // parts, *arguments)
+
+What the threads tell each other stands on a *board*: words of memory that are read and written atomically, in one order for all.
+That makes this right:
+
+- ``run`` writes the job down, and *opens* the board; helpers add themselves to those *inside*, look whether the board is open,
+  and if so take parts until none is left. ``run`` takes parts too, closes the board, and waits until nobody is inside. A helper
+  that comes too late sees a closed board, because it says that it is inside before it looks.
+- One job at a time: a caller that finds another one at work does its parts alone.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.threads import BOARD, LINE
+
+_WORD = ir.IntType(64)
+_PAUSE = {"x86_64": "llvm.x86.sse2.pause", "AMD64": "llvm.x86.sse2.pause"}.get(platform.machine())
+_yield_core = types.ExternalFunction("sched_yield", types.int32()) if sys.platform != "win32" else None
+HELD_UP = 4096  # looks after which a waiting thread offers its core to others: whom it waits for may need it
+
+_WAITING, _CALLED, _LOCK, _OPEN, _INSIDE, _HELPERS, _NEXT, _PARTS, _LENGTH, _JOB, _ARGUMENTS = range(
+    0, LINE * BOARD, LINE
+)
+
+
+# -- words that several threads see ------------------------------------------------------------------------------------
+
+
+def _pointer(builder: ir.IRBuilder, address: Any) -> Any:
+    return builder.inttoptr(address, _WORD.as_pointer())
+
+
+@intrinsic
+def _read(typing_context, address):
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        return builder.load_atomic(_pointer(builder, arguments[0]), "seq_cst", 8)
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def _write(typing_context, address, value):
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        builder.store_atomic(arguments[1], _pointer(builder, arguments[0]), "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+def _changing(operation: str) -> Any:
+    """A function that changes a word, and returns what was there before."""
+
+    @intrinsic
+    def change(typing_context, address, value):
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            return builder.atomic_rmw(operation, _pointer(builder, arguments[0]), arguments[1], "seq_cst")
+
+        return types.int64(types.int64, types.int64), generate
+
+    return change
+
+
+_add, _exchange = _changing("add"), _changing("xchg")
+
+
+@intrinsic
+def _pause(typing_context):
+    """Tell the processor that this thread only waits."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        if _PAUSE:
+            builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), _PAUSE), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+# -- a body and its arguments as two addresses -------------------------------------------------------------------------
+
+_JOB_TYPE = ir.FunctionType(ir.VoidType(), [_WORD] * 5)  # (arguments, who, part, first, last)
+
+
+def job_of(body: Any) -> Any:
+    """A function for kernels that returns the address of ``(address of arguments, who, part, first, last)``: it calls the body.
+
+    It is given the arguments for their types. (A kernel that was given the body as a value could not be kept on disk.)
+    """
+
+    @intrinsic
+    def job(typing_context, arguments):
+        called = types.Dispatcher(body).get_call_type(typing_context, (types.int64,) * 4 + tuple(arguments), {})
+
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+            result = body.get_compile_result(called)
+            context.add_linking_libs([result.library])
+            function = ir.Function(builder.module, _JOB_TYPE, builder.module.get_unique_name("job"))
+            function.linkage = "internal"
+            inner = ir.IRBuilder(function.append_basic_block("entry"))
+            given, *numbers = function.args
+            unpacked = inner.load(inner.inttoptr(given, values[0].type.as_pointer()))
+            elements = cgutils.unpack_tuple(inner, unpacked, len(arguments))
+            context.call_internal_no_propagate(inner, result.fndesc, called, [*numbers, *elements])
+            inner.ret_void()
+            return builder.ptrtoint(function, _WORD)
+
+        return types.int64(arguments), generate
+
+    return job
+
+
+@intrinsic
+def address_of(typing_context, arguments):
+    """Where the tuple lies: on the stack of the function that asks."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        return builder.ptrtoint(cgutils.alloca_once_value(builder, values[0]), _WORD)
+
+    return types.int64(arguments), generate
+
+
+@intrinsic
+def _call(typing_context, job, arguments, who, part, first, last):
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        builder.call(builder.inttoptr(values[0], _JOB_TYPE.as_pointer()), values[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), generate
+
+
+# -- the caller and the helpers ----------------------------------------------------------------------------------------
+
+
+if _yield_core is None:
+
+    @kernel
+    def _wait(looks):
+        _pause()
+else:
+
+    @kernel
+    def _wait(looks):
+        _pause()
+        if looks % HELD_UP == HELD_UP - 1:
+            _yield_core()
+
+
+@kernel
+def _take_parts(board, who):
+    job, arguments = _read(board + _JOB), _read(board + _ARGUMENTS)
+    parts, length = _read(board + _PARTS), _read(board + _LENGTH)
+    while True:
+        part = _add(board + _NEXT, 1)
+        if part >= parts:
+            return
+        _call(job, arguments, who, part, length * part // parts, length * (part + 1) // parts)
+
+
+@kernel
+def run(team, job, arguments):
+    """Do every part of a job, on as many threads as are awake.
+
+    Args:
+        team: (board, helpers, length, parts), from ``threads.team``.
+        job: from ``job_of``. arguments: from ``address_of``.
+    """
+    board, helpers, length, parts = team
+    if parts == 1 or _exchange(board + _LOCK, 1) != 0:
+        for part in range(parts):
+            _call(job, arguments, 0, part, length * part // parts, length * (part + 1) // parts)
+        return
+    _write(board + _JOB, job)
+    _write(board + _ARGUMENTS, arguments)
+    _write(board + _HELPERS, helpers)
+    _write(board + _LENGTH, length)
+    _write(board + _PARTS, parts)
+    _write(board + _NEXT, 0)
+    _write(board + _OPEN, 1)
+    _take_parts(board, 0)
+    _write(board + _OPEN, 0)
+    looks = 0
+    while _read(board + _INSIDE) != 0:
+        _wait(looks)
+        looks += 1
+    _write(board + _LOCK, 0)
+
+
+@kernel
+def serve(board, me, patience):
+    """Help whoever opens the board, until there was nothing to do for ``patience`` looks at it, or somebody called.
+
+    Thread ``me`` only helps where so many helpers are wanted.
+    """
+    called = _read(board + _CALLED)
+    _add(board + _WAITING, 1)
+    looks = 0
+    while looks < patience and _read(board + _CALLED) == called:
+        if _read(board + _OPEN) != 0 and _read(board + _NEXT) < _read(board + _PARTS) and me <= _read(board + _HELPERS):
+            _add(board + _INSIDE, 1)
+            if _read(board + _OPEN) != 0 and me <= _read(board + _HELPERS):  # it may be another job by now
+                _take_parts(board, me)
+            _add(board + _INSIDE, -1)
+            looks = 0
+        else:
+            _wait(looks)
+            looks += 1
+    _add(board + _WAITING, -1)
