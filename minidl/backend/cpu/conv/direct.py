@@ -36,13 +36,22 @@ def _convolve(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, b
 
 def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> np.ndarray:
     """The gradient for the weight (O, C, KH, KW)."""
-    (kh, kw), run, threads = conv.kernel, -(-conv.kernel[1] * conv.c // fast.TAPS) * fast.TAPS, get_num_threads()
+    (kh, kw), run, threads = (
+        conv.kernel,
+        -(-conv.kernel[1] * conv.c // fast.MULTIPLE) * fast.MULTIPLE,
+        get_num_threads(),
+    )
     crew = team(conv.n)
     size = threads * conv.padded[0] * conv.padded[1] * conv.c
-    spare = workspace("padded", (size + fast.TAPS,), x.dtype)
+    spare = workspace("padded", (size + fast.MULTIPLE,), x.dtype)
     spare[...] = 0
     padded = spare[:size].reshape(threads, *conv.padded, conv.c)
+    by_taps = fast.correlates(kw, conv.c, conv.stride[1], conv.out[1])
+    bordered = workspace(
+        "bordered", (threads, conv.out[0], conv.out[1] + 2 * (kw - 1), conv.o) if by_taps else (0,) * 4, x.dtype
+    )
+    bordered[...] = 0
     ones, totals = workspace("one", (threads, kh, run, conv.o), x.dtype), np.zeros((crew[-1], kh, run, conv.o), x.dtype)
-    fast.direct_weight_grad(crew, g, x, conv.stride, conv.corner, padded, ones, totals)
+    fast.direct_weight_grad(crew, g, x, kw, conv.stride, conv.corner, padded, bordered, ones, totals)
     total = totals.sum(0)[:, : kw * conv.c].reshape(kh, kw, conv.c, conv.o)
     return np.ascontiguousarray(total.transpose(3, 2, 0, 1))

@@ -4,7 +4,7 @@ The first argument of most is a team (``minidl.backend.cpu.threads.team``): the 
 """
 
 from minidl.backend.cpu.fast.depthwise import depthwise, depthwise_input_grad, depthwise_weight_grad
-from minidl.backend.cpu.fast.direct import TAPS, direct_conv, direct_weight_grad
+from minidl.backend.cpu.fast.direct import MULTIPLE, correlates, direct_conv, direct_weight_grad
 from minidl.backend.cpu.fast.elementwise import add, hardtanh, hardtanh_back, relu, relu_back
 from minidl.backend.cpu.fast.gemm import matmul, pack
 from minidl.backend.cpu.fast.jit import check
@@ -31,7 +31,7 @@ from minidl.backend.cpu.fast.winograd import (
 )
 
 __all__ = [
-    "TAPS",
+    "MULTIPLE",
     "adam_update",
     "add",
     "add_weight_points",
@@ -41,6 +41,7 @@ __all__ = [
     "convolve_tiles",
     "convolve_windows",
     "correlate_windows",
+    "correlates",
     "cross_entropy_back",
     "cross_entropy_rows",
     "depthwise",

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from minidl.backend.cpu.fast.gemm import product
 from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.taps import CHANNELS, PIXELS, TAPS, USED, convolve_row, correlate_rows
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
-TAPS = 4  # the rows of a weight gradient are rounded up to a multiple of this
+MULTIPLE = 4  # the rows of a weight gradient are rounded up to a multiple of this
 
 
 @kernel
@@ -40,9 +41,17 @@ def _conv(who, part, first, last, x, strips, bias, kernel_size, stride, padding,
     c = x.shape[3]
     wide = padded.shape[2] * c * 4  # bytes of a padded row
     run = kernel_size[1] * c
+    by_taps = USED and kernel_size[1] == TAPS and stride[1] == 1 and out_width >= PIXELS
     for image in range(first, last):
         _pad(x, image, padding, padded[who])
         for row in range(out_height):
+            if by_taps:
+                convolve_row(
+                    padded[who].ctypes.data + row * stride[0] * wide, c * 4, wide, strips.ctypes.data, taps * 64, run * 64,
+                    c * 64, kernel_size[0], c, out_width, lanes, bias.ctypes.data,
+                    y.ctypes.data + (image * out_height + row) * out_width * o * 4, o * 4,
+                )  # fmt: skip
+                continue
             product(
                 padded[who].ctypes.data + row * stride[0] * wide, stride[1] * c * 4, wide, 4,
                 strips.ctypes.data, taps * 64, run * 64, 64, kernel_size[0], run, out_width, lanes,
@@ -51,12 +60,19 @@ def _conv(who, part, first, last, x, strips, bias, kernel_size, stride, padding,
 
 
 @kernel
-def _weight_grad(who, part, first, last, g, x, stride, padding, padded, ones, totals):
+def correlates(kernel_width, channels, stride, width):
+    """Whether the weight gradient is taken by ``taps.correlate_rows``."""
+    return USED and kernel_width == TAPS and channels % CHANNELS == 0 and stride == 1 and width >= PIXELS
+
+
+@kernel
+def _weight_grad(who, part, first, last, g, x, kernel_width, stride, padding, padded, bordered, ones, totals):
     """Add the gradients of the images ``first`` to ``last`` for the weight to totals[part]; g is (N, OH, OW, O).
 
     Args:
-        padded: scratch of one image with its border, of zeros, for each thread; at least TAPS numbers of memory follow it.
-        ones, totals: (threads or parts, KH, run, O), where run is KW · C rounded up to a multiple of TAPS; what lies beyond
+        padded: scratch of one image with its border, of zeros, for each thread; at least MULTIPLE numbers of memory follow it.
+        bordered: scratch of one image of g, for each thread, with two columns of zeros at its left and at its right.
+        ones, totals: (threads or parts, KH, run, O), where run is KW · C rounded up to a multiple of MULTIPLE; what lies beyond
             KW · C is of no use. The sum of each image is taken by itself in ``ones``: added one by one to a large total, small
             ones would lose digits.
     """
@@ -66,12 +82,22 @@ def _weight_grad(who, part, first, last, g, x, stride, padding, padded, ones, to
     _, out_height, out_width, _ = g.shape
     wide = padded.shape[2] * c * 4
     result, summed = one.reshape(-1), total.reshape(-1)
+    by_taps = correlates(kernel_width, c, stride[1], out_width)
     for image in range(first, last):
         _pad(x, image, padding, padded[who])
+        if by_taps:
+            _pad(g, image, (0, TAPS - 1), bordered[who])
         for k in range(result.size):
             result[k] = 0
         for i in range(kh):
             place = one.ctypes.data + i * run * o * 4
+            if by_taps:
+                correlate_rows(
+                    padded[who].ctypes.data + i * wide, c * 4, stride[0] * wide,
+                    bordered[who].ctypes.data + (TAPS - 1) * o * 4, o * 4, bordered.shape[2] * o * 4, out_height, out_width, c,
+                    o // 16, place, c * o * 4, o * 4,
+                )  # fmt: skip
+                continue
             product(
                 padded[who].ctypes.data + i * wide, 4, stride[0] * wide, stride[1] * c * 4,
                 g.ctypes.data + image * out_height * out_width * o * 4, 64, out_width * o * 4, o * 4, out_height, out_width,
@@ -90,5 +116,5 @@ def direct_conv(team, *arguments):  # x, strips, bias, kernel_size, stride, padd
 
 
 @kernel
-def direct_weight_grad(team, *arguments):  # g, x, stride, padding, padded, ones, totals
+def direct_weight_grad(team, *arguments):  # g, x, kernel_width, stride, padding, padded, bordered, ones, totals
     run(team, _weight_grad_job(arguments), address_of(arguments))

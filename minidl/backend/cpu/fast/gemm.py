@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from llvmlite import binding
 
+from minidl.backend.cpu.fast.emit import LANES
 from minidl.backend.cpu.fast.jit import inner, kernel, symbol
 from minidl.backend.cpu.fast.team import address_of, job_of, run
-from minidl.backend.cpu.fast.tile import LANES, make_tile, make_transpose
+from minidl.backend.cpu.fast.tile import make_tile, make_transpose
 
 # The fewer rows and the more vectors a tile has, the fewer numbers it loads for each multiply-add; its sums must fit into the
 # registers beside the factors. There are 32 of 16 numbers with AVX-512, and half that room at most elsewhere.

@@ -1,7 +1,6 @@
-"""The innermost loop of a direct convolution, in vector registers.
+"""The innermost loop of a matrix product, in vector registers.
 
-Numba's own loops keep one line of sums in memory and load and store it with every product. Here the sums of ``rows`` pixels
-times 16 channels stay in registers while all products are added to them: the plain twin is
+The sums of ``rows`` rows times 16 · ``vectors`` columns stay in registers while all products are added to them: the plain twin is
 
     for p in range(rows):
         for v in range(16 · vectors):
@@ -12,8 +11,7 @@ times 16 channels stay in registers while all products are added to them: the pl
                     total += x · b[v // 16 · b_lane + s · b_segment + i · b_step + v % 16]
             out[p · out_step + v] = total
 
-in float32, addresses and steps in bytes. LLVM is given the loop with its vectors spelled out, and splits them into what the
-processor has.
+in float32, addresses and steps in bytes.
 """
 
 from __future__ import annotations
@@ -22,11 +20,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES = 16
-_ARGUMENTS = 14
+from minidl.backend.cpu.fast.emit import LANES, WORD, Emitter
 
 
 def make_tile(rows: int, vectors: int = 1) -> Any:
@@ -39,91 +35,35 @@ def make_tile(rows: int, vectors: int = 1) -> Any:
     def tile(
         context, a, row_step, a_segment, a_step, b, b_lane, b_segment, b_step, segments, run, start, start_step, out, out_step
     ):  # fmt: skip
-        return types.void(*[types.int64] * _ARGUMENTS), _generate
+        return types.void(*[types.int64] * 14), _generate
 
     def _generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        (
-            a,
-            row_step,
-            a_segment,
-            a_step,
-            b,
-            b_lane,
-            b_segment,
-            b_step,
-            segments,
-            run,
-            start,
-            start_step,
-            out,
-            out_step,
-        ) = arguments
-        number, vector, address = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES), ir.IntType(64)
-        zero, one, pairs = address(0), address(1), builder.ashr(run, address(1))
-        kind = ir.FunctionType(vector, [vector] * 3)
-        fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
+        a, row_step, a_segment, a_step, b, b_lane, b_segment, b_step, segments, run, *ends = arguments
+        start, start_step, out, out_step = ends
+        emit = Emitter(builder)
         places = [(p, v) for p in range(rows) for v in range(vectors)]
-
-        def at(base: Any, offset: Any, kind: Any) -> Any:
-            place = builder.gep(builder.inttoptr(base, ir.IntType(8).as_pointer()), [offset])
-            return builder.bitcast(place, kind.as_pointer())
-
-        def lane(base: Any, p: int, step: Any, v: int) -> Any:
-            return at(base, builder.add(builder.mul(address(p), step), address(v * LANES * 4)), vector)
 
         def multiply(here: list[Any], sums: list[Any]) -> list[Any]:
             """Add each of the rows' numbers at the first place, times the vectors at the second."""
-            a, b = here
-            factors = [builder.load(at(b, builder.mul(address(v), b_lane), vector), align=4) for v in range(vectors)]
-            new_sums = []
-            for p in range(rows):
-                scalar = builder.load(at(a, builder.mul(address(p), row_step), number), align=4)
-                first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.IntType(32)(0))
-                all_alike = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-                spread = builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), all_alike)
-                for v in range(vectors):
-                    new_sums.append(builder.call(fma, [spread, factors[v], sums[p * vectors + v]]))
-            return new_sums
-
-        def loop(name: str, count: Any, steps: list[Any], values: list[Any], sums: list[Any], body: Any) -> list[Any]:
-            """``sums = body(values, sums)``, ``count`` times, each time with ``values`` a step further; returns both."""
-            before, inside = builder.block, builder.append_basic_block(name)
-            after = builder.append_basic_block(f"{name}.end")
-            builder.cbranch(builder.icmp_signed(">", count, zero), inside, after)
-            builder.position_at_end(inside)
-            held = [builder.phi(value.type) for value in (zero, *values, *sums)]
-            i, here, sums_here = held[0], held[1 : 1 + len(values)], held[1 + len(values) :]
-            new_sums = body(here, sums_here)
-            new = [builder.add(i, one), *map(builder.add, here, steps), *new_sums]
-            for phi, first, value in zip(held, (zero, *values, *sums), new, strict=True):
-                phi.add_incoming(first, before)
-                phi.add_incoming(value, builder.block)
-            end = builder.block
-            builder.cbranch(builder.icmp_signed("<", new[0], count), inside, after)
-            builder.position_at_end(after)
-            results = []
-            for first, value in zip((*values, *sums), new[1:], strict=True):
-                phi = builder.phi(value.type)
-                phi.add_incoming(first, before)
-                phi.add_incoming(value, end)
-                results.append(phi)
-            return results
+            factors = [emit.load(here[1], (v, b_lane)) for v in range(vectors)]
+            numbers = (emit.spread(here[0], (p, row_step)) for p in range(rows))
+            products = [(x, factor) for x in numbers for factor in factors]
+            return [emit.multiply_add(*product, total) for product, total in zip(products, sums, strict=True)]
 
         def two(here: list[Any], sums: list[Any]) -> list[Any]:
             # Two products a turn leave the processor fewer instructions that do not multiply.
-            following = [builder.add(here[0], a_step), builder.add(here[1], b_step)]
+            following = [emit.place(here[0], a_step), emit.place(here[1], b_step)]
             return multiply(following, multiply(here, sums))
 
         def segment(here: list[Any], sums: list[Any]) -> list[Any]:
-            double = [builder.shl(a_step, one), builder.shl(b_step, one)]
-            a, b, *sums = loop("pairs", pairs, double, here, sums, two)
-            _, _, *sums = loop("rest", builder.and_(run, one), double, [a, b], sums, multiply)
-            return sums
+            double = [builder.shl(a_step, WORD(1)), builder.shl(b_step, WORD(1))]
+            here, sums = emit.loop(builder.ashr(run, WORD(1)), double, here, sums, two)
+            return emit.loop(builder.and_(run, WORD(1)), double, here, sums, multiply)[1]
 
-        sums = [builder.load(lane(start, p, start_step, v), align=4) for p, v in places]
-        _, _, *sums = loop("segments", segments, [a_segment, b_segment], [a, b], sums, segment)
-        for result, (p, v) in zip(sums, places, strict=True):
-            builder.store(result, lane(out, p, out_step, v), align=4)
+        sums = [emit.load(start, (p, start_step), v * LANES * 4) for p, v in places]
+        _, sums = emit.loop(segments, [a_segment, b_segment], [a, b], sums, segment)
+        for total, (p, v) in zip(sums, places, strict=True):
+            emit.store(total, out, (p, out_step), v * LANES * 4)
         return context.get_dummy_value()
 
     return tile

@@ -14,8 +14,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from minidl.backend.cpu.fast.emit import LANES
 from minidl.backend.cpu.fast.jit import symbol
-from minidl.backend.cpu.fast.tile import LANES
 
 
 def bt6(d0: Any, d1: Any, d2: Any, d3: Any, d4: Any, d5: Any) -> tuple[Any, ...]:
