@@ -109,6 +109,19 @@ def _pause(typing_context):
 _JOB_TYPE = ir.FunctionType(ir.VoidType(), [_WORD] * 5)  # (arguments, who, part, first, last)
 
 
+def _borrowed(context: Any, builder: ir.IRBuilder, kind: Any, value: Any) -> Any:
+    """The same value; an array without its reference count.
+
+    The caller holds the array as long as the job lasts. Numba counts a reference for every row that a loop looks at, and threads
+    that count in the same word of memory wait for each other.
+    """
+    if not isinstance(kind, types.Array):
+        return value
+    array = context.make_array(kind)(context, builder, value)
+    array.meminfo = ir.Constant(array.meminfo.type, None)
+    return array._getvalue()
+
+
 def job_of(body: Any) -> Any:
     """A function for kernels that returns the address of ``(address of arguments, who, part, first, last)``: it calls the body.
 
@@ -128,6 +141,7 @@ def job_of(body: Any) -> Any:
             given, *numbers = function.args
             unpacked = inner.load(inner.inttoptr(given, values[0].type.as_pointer()))
             elements = cgutils.unpack_tuple(inner, unpacked, len(arguments))
+            elements = [_borrowed(context, inner, *pair) for pair in zip(arguments, elements, strict=True)]
             context.call_internal_no_propagate(inner, result.fndesc, called, [*numbers, *elements])
             inner.ret_void()
             return builder.ptrtoint(function, _WORD)
