@@ -18,6 +18,7 @@ SMALL = 1 << 18  # for fewer OpenBLAS takes one thread
 ALONE = 2 << 20  # for fewer BLAS's threads gain less than they disturb
 MEDIUM = 6 << 20  # for fewer a second thread is not worth waking, by BLAS
 PART = 1 << 18  # of a product by tiles, for one thread at least
+LEAST_COLUMNS = 8  # of the right factor: its strips of 16 are then half full
 _NOTHING = np.zeros(0, np.float32)
 LEAST_ROWS = 16  # of the left factor for each thread: fewer do not pay for packing the right one
 
@@ -49,9 +50,7 @@ def _note(a: np.ndarray, b: np.ndarray, picked: str, because: str) -> None:
 
 def _packable(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether there are rows enough to pay for packing b, and columns enough to fill vectors of 16."""
-    columns = b.shape[1]
-    full = columns % 16 == 0 or columns >= 48
-    return full and len(a) >= LEAST_ROWS and (b.flags.c_contiguous or b.flags.f_contiguous)
+    return b.shape[1] >= LEAST_COLUMNS and len(a) >= LEAST_ROWS and (b.flags.c_contiguous or b.flags.f_contiguous)
 
 
 def pack(fast: Any, b: np.ndarray, bias: Any) -> tuple[np.ndarray, np.ndarray]:
