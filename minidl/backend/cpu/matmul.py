@@ -9,7 +9,7 @@ import numpy as np
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.explain import is_explaining, note
 from minidl.backend.cpu.layout import LEAST
-from minidl.backend.cpu.threads import Span, share, single_blas, spans, team
+from minidl.backend.cpu.threads import Span, cores, get_num_threads, share, single_blas, spans, team
 from minidl.backend.cpu.workspace import workspace
 from minidl.backend.reference.matmul import MatmulKernels
 
@@ -34,7 +34,8 @@ class CpuMatmul(MatmulKernels):
         if fast is None or a.dtype.char != "f" or not _packable(a, b):
             if work >= (MEDIUM if fast is None else SMALL):
                 _note(a, b, "BLAS", "no compiled kernels" if fast is None else "dtype, layout or shape")
-                return _by_blas(a, b, bias)
+                # BLAS's own threads, unless fewer are wanted: ours would have to hand Python's lock to each other.
+                return super().matmul(a, b, bias) if get_num_threads() == cores() else _by_blas(a, b, bias)
             if work < SMALL // 2 or work >= ALONE:
                 return super().matmul(a, b, bias)
             with single_blas:  # else its threads go on spinning for a while, and take the cores from ours

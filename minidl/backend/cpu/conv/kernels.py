@@ -41,6 +41,10 @@ class CpuConv(ConvKernels):
         sizes = (size[0], size[1]), g.shape[2:], (kh, kw)
         conv = Convolution(len(g), cg * groups, o, *sizes, stride, padding, dilation, groups, g.dtype)
         how = _pick("conv2d_input_grad", conv, "input_grad")
+        if how is None and groups == 1 and stride == dilation == (1, 1) and min(map(min, conv.turned.padding)) >= 0:
+            # As a convolution with the kernel turned by 180 degrees: to copy windows is faster than to add them up.
+            turned = weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
+            return super().conv2d(g, turned, stride, conv.turned.padding, dilation, groups)
         if how is None:
             return super().conv2d_input_grad(g, weight, size, stride, padding, dilation, groups)
         return nchw(how.input_grad(fast_kernels(), conv, nhwc(g), weight))
@@ -53,6 +57,16 @@ class CpuConv(ConvKernels):
         if how is None:
             return super().conv2d_weight_grad(g, x, kernel, stride, padding, dilation, groups)
         return how.weight_grad(fast_kernels(), conv, nhwc(g), nhwc(x))
+
+    def unfold_nhwc(self, x: Any, kernel: Pair, stride: Pair, dilation: Pair, out: Pair) -> Any:
+        """As the reference, in one copy: Python's lock is handed on after each, and one thread would wait for the other."""
+        n, _, _, c = x.shape
+        image, row, column, channel = x.strides
+        steps = image, row * stride[0], column * stride[1], row * dilation[0], column * dilation[1], channel
+        shape = n, *out, *kernel, c
+        windows = np.empty(shape, x.dtype)
+        windows[...] = np.lib.stride_tricks.as_strided(x, shape, steps, writeable=False)
+        return windows
 
 
 def _describe(

@@ -1,0 +1,250 @@
+"""The parts that the compiled kernels are made of, each against its plain twin; and how threads share them."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minidl.backend.cpu import threads
+from minidl.backend.cpu.compiled import fast_kernels
+
+if fast_kernels() is None:
+    pytest.skip("no compiled kernels here", allow_module_level=True)
+
+from minidl.backend.cpu.fast import gemm, taps, transform, winograd
+from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.team import address_of, job_of, run
+
+BYTES = 4
+
+
+@pytest.fixture(autouse=True)
+def usual_count():
+    before = threads.get_num_threads()
+    yield
+    threads.set_num_threads(before)
+
+
+@kernel
+def call_product(n):  # a symbol is called from kernels only
+    a, ar, asg, ast, b, bl, bs, bst, segments, r, rows, lanes, start, sr, out, outr = n
+    gemm.product(a, ar, asg, ast, b, bl, bs, bst, segments, r, rows, lanes, start, sr, out, outr)
+
+
+@kernel
+def call_convolve_row(n):
+    a, ap, asg, b, bl, bs, bt, segments, channels, width, lanes, start, out, outp = n
+    taps.convolve_row(a, ap, asg, b, bl, bs, bt, segments, channels, width, lanes, start, out, outp)
+
+
+@kernel
+def call_correlate_rows(n):
+    a, ap, asg, g, gp, gs, segments, width, channels, lanes, out, outt, outc = n
+    taps.correlate_rows(a, ap, asg, g, gp, gs, segments, width, channels, lanes, out, outt, outc)
+
+
+@kernel
+def call_transform(which, source, at, target, to, length):
+    transform.apply_transform(which, source.ctypes.data, at.ctypes.data, target.ctypes.data, to.ctypes.data, length)
+
+
+def addresses(*values):
+    return tuple(v.ctypes.data if isinstance(v, np.ndarray) else int(v) for v in values)
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def close(actual, expected):
+    limit = 1e-5 * max(1.0, float(np.abs(expected).max(initial=0)))
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=limit)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(1, 40), lanes=st.integers(1, 9), segments=st.integers(0, 3), length=st.integers(1, 40),
+    adds=st.booleans(), long=st.booleans(), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_product(rows, lanes, segments, length, adds, long, seed):
+    """Whatever is left over from tiles, sums that are cut because they are long, and both ways to begin."""
+    if long:
+        segments, length = 1, 40 * length
+    a, b = normal(seed, rows, segments, length), normal(seed + 1, lanes, segments, length, 16)
+    out, start = normal(seed + 2, rows, lanes * 16), normal(seed + 3, lanes * 16)
+    summed = np.einsum("rsi,lsin->rln", a.astype(float), b.astype(float)).reshape(rows, -1)
+    expected = summed + (out if adds else start)
+    a_row, strip = segments * length * BYTES, length * 64
+    call_product(
+        addresses(
+            a, a_row, length * BYTES, BYTES, b, segments * strip, strip, 64, segments, length, rows, lanes,
+            out if adds else start, lanes * 64 if adds else 0, out, lanes * 64,
+        )
+    )  # fmt: skip
+    close(out / np.sqrt(length), expected / np.sqrt(length))
+
+
+@pytest.mark.skipif(not taps.USED, reason="this processor has too few registers")
+@settings(max_examples=40, deadline=None)
+@given(
+    width=st.integers(taps.PIXELS, 50), lanes=st.integers(1, 5), segments=st.integers(0, 4), c=st.integers(1, 20),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_convolve_row(width, lanes, segments, c, seed):
+    a, b, start = (
+        normal(seed, segments, width + 2, c),
+        normal(seed + 1, lanes, segments, 3, c, 16),
+        normal(seed + 2, lanes * 16),
+    )
+    windows = (
+        np.stack([a[:, t : t + width] for t in range(3)], 2) if segments else np.zeros((0, width, 3, c), np.float32)
+    )
+    expected = start + np.einsum("sptc,lstck->plk", windows, b).reshape(width, -1)
+    out = np.empty((width, lanes * 16), np.float32)
+    tap = c * 64
+    call_convolve_row(
+        addresses(
+            a, c * BYTES, (width + 2) * c * BYTES, b, segments * 3 * tap, 3 * tap, tap, segments, c, width, lanes, start, out,
+            lanes * 64,
+        )
+    )  # fmt: skip
+    close(out, expected)
+
+
+@pytest.mark.skipif(not taps.USED, reason="this processor has too few registers")
+@settings(max_examples=40, deadline=None)
+@given(
+    width=st.integers(1, 40), lanes=st.integers(1, 3), segments=st.integers(0, 4), groups=st.integers(1, 4),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_correlate_rows(width, lanes, segments, groups, seed):
+    c, o = groups * taps.CHANNELS, lanes * 16
+    a, g = normal(seed, segments, width + 2, c), np.zeros((segments, width + 4, o), np.float32)
+    g[:, 2:-2] = normal(seed + 1, segments, width, o)
+    out = normal(seed + 2, 3, c, o)
+    expected = out + [np.einsum("spc,spk->ck", a[:, t : t + width], g[:, 2:-2]) for t in range(3)]
+    start = g.ctypes.data + 2 * o * BYTES
+    call_correlate_rows(
+        addresses(
+            a, c * BYTES, (width + 2) * c * BYTES, start, o * BYTES, (width + 4) * o * BYTES, segments, width, c, lanes, out,
+            c * o * BYTES, o * BYTES,
+        )
+    )  # fmt: skip
+    close(out, expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, len(transform.TRANSFORMS) - 1), st.integers(0, 70), st.integers(0, 99))
+def test_a_transform_on_vectors_is_the_one_on_arrays(which, length, seed):
+    function = transform.TRANSFORMS[which]
+    inputs = list(normal(seed, function.__code__.co_argcount, length))
+    expected = np.array(function(*inputs))
+    order = np.random.default_rng(seed).permutation(8)  # rows may lie anywhere
+    source, target = np.zeros((8, length), np.float32), np.full((8, length), 7, np.float32)
+    source[order[: len(inputs)]] = inputs
+    call_transform(which, source.reshape(-1), order * length, target.reshape(-1), order[::-1] * length, length)
+    close(target[order[::-1][: len(expected)]], expected)
+    assert np.all(target[order[::-1][len(expected) :]] == 7)
+
+
+def test_winograds_transforms_convolve():
+    """Aᵀ [(G w Gᵀ) ⊙ (Bᵀ d B)] A is the correlation of a tile with a kernel, for all three pairs of m and r."""
+    rng = np.random.default_rng(0)
+
+    def both_ways(function, x):
+        down = np.array(function(*x))
+        return np.array(function(*down.T)).T
+
+    for m, r, bt, at, a in (
+        (4, 3, transform.bt6, transform.at64, transform.a46),
+        (2, 5, transform.bt6, transform.at62, transform.a26),
+        (2, 3, transform.bt4, transform.at42, transform.a24),
+    ):
+        p = m + r - 1
+        d, w = rng.standard_normal((p, p)), rng.standard_normal((r, r))
+        points = (winograd.kernel_matrix(m, r) @ w.reshape(-1)).reshape(p, p) * both_ways(bt, d)
+        expected = [[np.sum(d[i : i + r, j : j + r] * w) for j in range(m)] for i in range(m)]
+        np.testing.assert_allclose(both_ways(at, points), expected, atol=1e-6)
+        g, products = rng.standard_normal(m), rng.standard_normal(p)
+        np.testing.assert_allclose(np.dot(a(*g), products), np.dot(g, at(*products)))  # A and Aᵀ are transposes
+
+
+# -- sharing -----------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def _count(who, part, first, last, seen, parts):
+    parts[part] += 1
+    for i in range(first, last):
+        seen[i] += 1
+
+
+_count_job = job_of(_count)
+
+
+@kernel
+def count(team, *arguments):
+    run(team, _count_job(arguments), address_of(arguments))
+
+
+@given(st.integers(0, 300), st.integers(1, 40), st.integers(1, 5), st.integers(1, 5))
+@settings(deadline=None)
+def test_every_part_is_done_once(length, least, pieces, number):
+    threads.set_num_threads(number)
+    team = threads.team(length, least, pieces)
+    seen, parts = np.zeros(length, np.int64), np.zeros(64, np.int64)
+    count(team, seen, parts)
+    assert np.all(seen == 1)
+    assert parts.tolist() == [1] * team[-1] + [0] * (64 - team[-1])
+    assert team[-1] == len(threads.spans(length, least, pieces))
+
+
+def test_many_callers_at_once_each_get_their_own_parts_done():
+    threads.set_num_threads(3)
+    wrong = []
+
+    def call(seed):
+        rng = np.random.default_rng(seed)
+        for _ in range(300):
+            length = int(rng.integers(1, 2000))
+            seen, parts = np.zeros(length, np.int64), np.zeros(64, np.int64)
+            count(threads.team(length, 1, 4), seen, parts)
+            if not np.all(seen == 1):
+                wrong.append(length)
+
+    callers = [threading.Thread(target=call, args=(seed,)) for seed in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+        assert not caller.is_alive()
+    assert not wrong
+
+
+def test_threads_that_wait_go_to_sleep_and_are_woken_again():
+    threads.set_num_threads(2)
+    seen, parts = np.zeros(100, np.int64), np.zeros(64, np.int64)
+    for _ in range(3):
+        count(threads.team(100), seen, parts)
+        end = time.monotonic() + 30
+        while threads._board[threads.WAITING] and time.monotonic() < end:  # a millisecond, if the machine is not busy
+            time.sleep(0.01)
+        assert not threads._board[threads.WAITING]
+        end = time.monotonic() + 30
+        while not threads._board[threads.WAITING] and time.monotonic() < end:
+            count(threads.team(100), seen, parts)
+        assert time.monotonic() < end, "the helper does not wake up"
+
+
+def test_python_functions_and_kernels_share_the_same_threads():
+    threads.set_num_threads(2)
+    seen, parts = np.zeros(100, np.int64), np.zeros(64, np.int64)
+    for i in range(1, 50):
+        count(threads.team(100), seen, parts)
+        assert threads.share(lambda n: n + 1, range(5)) == [1, 2, 3, 4, 5]
+        assert np.all(seen == i)
