@@ -157,6 +157,11 @@ def normalize(draw: Draw) -> Arguments:
     return (x, weight, bias, mean, 1 / np.sqrt(variance + 0.1)), {}
 
 
+def normalize_by(draw: Draw) -> Arguments:
+    x, weight, bias, axes = _norm(draw)
+    return (x, weight, bias, *reference.moments(x, axes), 0.1), {}
+
+
 def normalize_batch(draw: Draw) -> Arguments:
     x, weight, bias, axes = _norm(draw)
     shape = np.shape(reference.moments(x, axes)[0]) if 0 in axes else x.shape[1:]
@@ -279,7 +284,8 @@ DRAWS: dict[str, Callable[[Draw], Arguments]] = {
     f.__name__: f
     for f in (
         conv2d, conv2d_input_grad, conv2d_weight_grad, pad_nhwc, unfold_nhwc, fold_nhwc, each, total, max_pool2d,
-        max_pool2d_scatter, max_pool2d_gather, sum_pool2d, sum_pool2d_grad, moments, normalize, normalize_batch, normalize_grad,
+        max_pool2d_scatter, max_pool2d_gather, sum_pool2d, sum_pool2d_grad, moments, normalize, normalize_by, normalize_batch,
+        normalize_grad,
         add, add_into, matmul, relu, relu_grad, hardtanh, hardtanh_grad, cross_entropy, cross_entropy_grad,
         scatter_add, erf, sgd_step, sgd_steps, adam_step, adam_steps, rmsprop_step, adagrad_step,
     )

@@ -83,10 +83,11 @@ class NormalizeBy(Op):
 
     def forward(self, xp, x, weight, bias):
         self.middle = self.mean.reshape(self.affine).astype(x.dtype, copy=False)
-        self.invstd = (1 / xp.sqrt(self.variance.reshape(self.affine) + self.eps)).astype(x.dtype, copy=False)
         self.shapes = getattr(weight, "shape", None), getattr(bias, "shape", None)
         weight, bias = (None if t is None else t.reshape(self.affine) for t in (weight, bias))
-        return xp.normalize(x, weight, bias, self.middle, self.invstd)
+        variance = self.variance.reshape(self.affine)
+        y, self.invstd = xp.normalize_by(x, weight, bias, self.middle, variance, self.eps)
+        return y
 
     def vjp_x(self, g, weight):
         return g * (self.invstd if weight is None else reshape(weight, self.affine) * self.invstd)

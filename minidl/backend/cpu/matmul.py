@@ -8,7 +8,6 @@ import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.explain import is_explaining, note
-from minidl.backend.cpu.layout import LEAST
 from minidl.backend.cpu.threads import Span, cores, get_num_threads, share, single_blas, spans, team
 from minidl.backend.cpu.workspace import workspace
 from minidl.backend.reference.matmul import MatmulKernels
@@ -18,6 +17,7 @@ SMALL = 1 << 18  # for fewer OpenBLAS takes one thread
 ALONE = 2 << 20  # for fewer BLAS's threads gain less than they disturb
 MEDIUM = 6 << 20  # for fewer a second thread is not worth waking, by BLAS
 PART = 1 << 18  # of a product by tiles, for one thread at least
+PACKED = 1 << 13  # numbers of the right factor, for one thread at least
 LEAST_COLUMNS = 8  # of the right factor: its strips of 16 are then half full
 _NOTHING = np.zeros(0, np.float32)
 LEAST_ROWS = 16  # of the left factor for each thread: fewer do not pay for packing the right one
@@ -70,14 +70,17 @@ def pack(fast: Any, b: np.ndarray, bias: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _packers(strips: np.ndarray) -> tuple[int, int, int, int]:
-    return team(len(strips), max(1, LEAST // max(1, strips.shape[1] * 16)))
+    return team(len(strips), max(1, PACKED // max(1, strips.shape[1] * 16)))
 
 
 def _by_tiles(fast: Any, a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:
     rows, columns = len(a), b.shape[1]
-    strips = workspace("strips", (-(-columns // 16), len(b), 16), b.dtype)
     turned = not b.flags.c_contiguous
     out = np.empty((rows, columns), a.dtype)
+    if rows * b.size < 4 * PART:
+        fast.matmul_small(a, b.T if turned else b, turned, _NOTHING if bias is None else bias, out)
+        return out
+    strips = workspace("strips", (-(-columns // 16), len(b), 16), b.dtype)
     width = 16 * len(strips)
     whole = out if width == columns else workspace("whole", (rows, width), a.dtype)
     _, helpers, _, parts = team(rows * b.size, PART, pieces=4)

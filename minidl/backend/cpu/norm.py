@@ -53,6 +53,18 @@ class CpuNorm(NormKernels):
         variance = m2 / (len(matrix) * repeats)
         return mean.astype(x.dtype).reshape(shape), variance.astype(x.dtype).reshape(shape)
 
+    def normalize_by(self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> tuple[Any, Any]:
+        fast = fast_kernels()
+        axes = tuple(i for i in range(x.ndim) if i != 1)
+        columns = _columns(x, axes) if fast is not None and x.ndim > 1 and mean.size == x.shape[1] else None
+        if fast is None or columns is None or not _per_channel(x, weight, bias, mean, variance):
+            return super().normalize_by(x, weight, bias, mean, variance, eps)
+        matrix, repeats = columns
+        y, invstd = np.empty_like(x), np.empty_like(mean)
+        lines = [_line(v, x) for v in (weight, bias, mean, variance)]
+        fast.normalize_by(_crew(matrix), matrix, repeats, *lines, eps, _matrix(y, repeats), invstd.reshape(-1))
+        return y, invstd
+
     def normalize(self, x: Any, weight: Any, bias: Any, mean: Any, invstd: Any) -> Any:
         axes = tuple(i for i in range(x.ndim) if i != 1)
         fast = fast_kernels()

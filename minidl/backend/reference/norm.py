@@ -22,6 +22,11 @@ class NormKernels:
         y = (x - mean) * (invstd if weight is None else invstd * weight)
         return y if bias is None else y + bias
 
+    def normalize_by(self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> tuple[Any, Any]:
+        """``normalize`` by a given variance; returns y and 1 / √(variance + eps)."""
+        invstd = (1 / self.xp.sqrt(variance + eps)).astype(x.dtype, copy=False)
+        return self.normalize(x, weight, bias, mean, invstd), invstd
+
     def normalize_batch(self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float) -> tuple[Any, Any, Any, Any]:
         """``normalize`` by the moments of x itself; returns y, mean, variance and 1 / √(variance + eps)."""
         mean, variance = self.moments(x, axes)

@@ -6,10 +6,10 @@ The first argument of most is a team (``minidl.backend.cpu.threads.team``): the 
 from minidl.backend.cpu.fast.depthwise import depthwise, depthwise_input_grad, depthwise_weight_grad
 from minidl.backend.cpu.fast.direct import MULTIPLE, correlates, direct_conv, direct_weight_grad
 from minidl.backend.cpu.fast.elementwise import add, hardtanh, hardtanh_back, relu, relu_back
-from minidl.backend.cpu.fast.gemm import matmul, pack
+from minidl.backend.cpu.fast.gemm import matmul, matmul_small, pack
 from minidl.backend.cpu.fast.jit import check
 from minidl.backend.cpu.fast.loss import cross_entropy_back, cross_entropy_rows
-from minidl.backend.cpu.fast.norm import normalize, normalize_back, normalize_batch
+from minidl.backend.cpu.fast.norm import normalize, normalize_back, normalize_batch, normalize_by
 from minidl.backend.cpu.fast.optim import adam_update, sgd_update
 from minidl.backend.cpu.fast.pool import max_pool_rows, max_pool_scatter
 from minidl.backend.cpu.fast.team import serve
@@ -54,11 +54,13 @@ __all__ = [
     "hardtanh_back",
     "kernel_matrix",
     "matmul",
+    "matmul_small",
     "max_pool_rows",
     "max_pool_scatter",
     "normalize",
     "normalize_back",
     "normalize_batch",
+    "normalize_by",
     "pack",
     "relu",
     "relu_back",

@@ -212,11 +212,11 @@ def matmul(team, parts, a, b, turned, bias, strips, whole, out):
         start[n] = bias[n]
     rows, lanes = len(a), len(strips)
     board, helpers, _, _ = team
-    by_rows = rows >= whole.shape[1]
-    unit = 2 * MOST_ROWS if by_rows else min(4, max(1, lanes // parts))
-    arguments = (unit, a, strips, start, whole)
+    by_rows = rows >= whole.shape[1] or lanes < 8  # few strips cannot be shared four by four
+    unit = 6 if by_rows else 4  # rows, or strips: what the widest tile takes
     units = ((rows if by_rows else lanes) + unit - 1) // unit
-    crew = (board, helpers, units, min(parts, units))
+    arguments = (unit, a, strips, start, whole)
+    crew = (board, helpers, units, max(1, min(parts, units // 4 if by_rows else units)))
     if by_rows:
         run(crew, _multiply_rows_job(arguments), address_of(arguments))
     else:
@@ -225,6 +225,16 @@ def matmul(team, parts, a, b, turned, bias, strips, whole, out):
         for i in range(rows):
             for n in range(out.shape[1]):
                 out[i, n] = whole[i, n]
+
+
+@kernel
+def matmul_small(a, b, turned, bias, out):
+    """``matmul`` in one call, for products too small to be shared."""
+    lanes = (out.shape[1] + LANES - 1) // LANES
+    strips, whole = np.empty((lanes, a.shape[1], LANES), a.dtype), out
+    if lanes * LANES != out.shape[1]:
+        whole = np.empty((len(a), lanes * LANES), a.dtype)
+    matmul((0, 0, lanes, 1), 1, a, b, turned, bias, strips, whole, out)
 
 
 @kernel

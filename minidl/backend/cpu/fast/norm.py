@@ -111,6 +111,17 @@ def normalize(team, x, repeats, mean, scale, shift, y):
 
 
 @kernel
+def normalize_by(team, x, repeats, weight, bias, mean, variance, eps, y, invstd):
+    """Normalisation by given statistics (C); weight and bias may be empty. Fills y and invstd."""
+    scale, shift = np.empty(mean.size, x.dtype), np.empty(mean.size, x.dtype)
+    for k in range(mean.size):
+        invstd[k] = 1 / np.sqrt(variance[k] + x.dtype.type(eps))
+        scale[k] = invstd[k] * weight[k] if weight.size else invstd[k]
+        shift[k] = bias[k] if bias.size else 0
+    normalize(team, x, repeats, mean, scale, shift, y)
+
+
+@kernel
 def normalize_batch(team, x, repeats, weight, bias, eps, y, mean, variance, invstd):
     """Batch normalisation, and the statistics of every channel.
 
