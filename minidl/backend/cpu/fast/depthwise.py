@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.jit import inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 
-@kernel
+@inner
 def _depthwise(who, part, first, last, x, taps, bias, stride, padding, dilation, y):
     """The output rows ``first`` to ``last`` of y (N, OH, OW, C)."""
     _, height, width, c = x.shape
@@ -61,7 +61,7 @@ def _depthwise(who, part, first, last, x, taps, bias, stride, padding, dilation,
                             target[k] += source[k] * w[k]
 
 
-@kernel
+@inner
 def _input_grad(who, part, first, last, g, taps, stride, padding, dilation, x):
     """The input rows ``first`` to ``last`` of the gradient x (N, H, W, C): what every output that saw the pixel sends back."""
     _, height, width, c = x.shape
@@ -85,7 +85,7 @@ def _input_grad(who, part, first, last, g, taps, stride, padding, dilation, x):
                             target[k] += source[k] * w[k]
 
 
-@kernel
+@inner
 def _weight_grad(who, part, first, last, g, x, stride, padding, dilation, sums):
     """The share of the output rows ``first`` to ``last`` of g (N, OH, OW, C) in the gradient: sums[part], (KH, KW, C)."""
     taps = sums[part]

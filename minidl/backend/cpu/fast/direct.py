@@ -8,14 +8,14 @@ same form, with pixels and taps in exchanged roles. O is a multiple of 16; float
 from __future__ import annotations
 
 from minidl.backend.cpu.fast.gemm import product
-from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.jit import data, inner, kernel
 from minidl.backend.cpu.fast.taps import CHANNELS, PIXELS, TAPS, USED, convolve_row, correlate_rows
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 MULTIPLE = 4  # the rows of a weight gradient are rounded up to a multiple of this
 
 
-@kernel
+@inner
 def _pad(x, image, padding, padded):
     """Copy one image into the middle of ``padded`` (H + …, W + …, C), whose border is zero already."""
     _, height, width, c = x.shape
@@ -27,7 +27,7 @@ def _pad(x, image, padding, padded):
             to[k] = row[k]
 
 
-@kernel
+@inner
 def _conv(who, part, first, last, x, strips, bias, kernel_size, stride, padding, padded, y):
     """The images ``first`` to ``last`` of y (N, OH, OW, O).
 
@@ -47,15 +47,15 @@ def _conv(who, part, first, last, x, strips, bias, kernel_size, stride, padding,
         for row in range(out_height):
             if by_taps:
                 convolve_row(
-                    padded[who].ctypes.data + row * stride[0] * wide, c * 4, wide, strips.ctypes.data, taps * 64, run * 64,
-                    c * 64, kernel_size[0], c, out_width, lanes, bias.ctypes.data,
-                    y.ctypes.data + (image * out_height + row) * out_width * o * 4, o * 4,
+                    data(padded[who]) + row * stride[0] * wide, c * 4, wide, data(strips), taps * 64, run * 64,
+                    c * 64, kernel_size[0], c, out_width, lanes, data(bias),
+                    data(y) + (image * out_height + row) * out_width * o * 4, o * 4,
                 )  # fmt: skip
                 continue
             product(
-                padded[who].ctypes.data + row * stride[0] * wide, stride[1] * c * 4, wide, 4,
-                strips.ctypes.data, taps * 64, run * 64, 64, kernel_size[0], run, out_width, lanes,
-                bias.ctypes.data, 0, y.ctypes.data + (image * out_height + row) * out_width * o * 4, o * 4,
+                data(padded[who]) + row * stride[0] * wide, stride[1] * c * 4, wide, 4,
+                data(strips), taps * 64, run * 64, 64, kernel_size[0], run, out_width, lanes,
+                data(bias), 0, data(y) + (image * out_height + row) * out_width * o * 4, o * 4,
             )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def correlates(kernel_width, channels, stride, width):
     return USED and kernel_width == TAPS and channels % CHANNELS == 0 and stride == 1 and width >= PIXELS
 
 
-@kernel
+@inner
 def _weight_grad(who, part, first, last, g, x, kernel_width, stride, padding, padded, bordered, ones, totals):
     """Add the gradients of the images ``first`` to ``last`` for the weight to totals[part]; g is (N, OH, OW, O).
 
@@ -90,17 +90,17 @@ def _weight_grad(who, part, first, last, g, x, kernel_width, stride, padding, pa
         for k in range(result.size):
             result[k] = 0
         for i in range(kh):
-            place = one.ctypes.data + i * run * o * 4
+            place = data(one) + i * run * o * 4
             if by_taps:
                 correlate_rows(
-                    padded[who].ctypes.data + i * wide, c * 4, stride[0] * wide,
-                    bordered[who].ctypes.data + (TAPS - 1) * o * 4, o * 4, bordered.shape[2] * o * 4, out_height, out_width, c,
+                    data(padded[who]) + i * wide, c * 4, stride[0] * wide,
+                    data(bordered[who]) + (TAPS - 1) * o * 4, o * 4, bordered.shape[2] * o * 4, out_height, out_width, c,
                     o // 16, place, c * o * 4, o * 4,
                 )  # fmt: skip
                 continue
             product(
-                padded[who].ctypes.data + i * wide, 4, stride[0] * wide, stride[1] * c * 4,
-                g.ctypes.data + image * out_height * out_width * o * 4, 64, out_width * o * 4, o * 4, out_height, out_width,
+                data(padded[who]) + i * wide, 4, stride[0] * wide, stride[1] * c * 4,
+                data(g) + image * out_height * out_width * o * 4, 64, out_width * o * 4, o * 4, out_height, out_width,
                 run, o // 16, place, o * 4, place, o * 4,
             )  # fmt: skip
         for k in range(result.size):

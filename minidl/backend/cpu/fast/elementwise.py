@@ -5,11 +5,11 @@ The bodies take their slice of each array first: in a loop from 0 on Numba knows
 
 from __future__ import annotations
 
-from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.jit import inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 
-@kernel
+@inner
 def _add(who, part, first, last, a, b, out):
     """out = a + b."""
     a, b, out = a[first:last], b[first:last], out[first:last]
@@ -17,7 +17,7 @@ def _add(who, part, first, last, a, b, out):
         out[k] = a[k] + b[k]
 
 
-@kernel
+@inner
 def _relu(who, part, first, last, x, out):
     """out = x where it is above 0, else 0; NaN stays."""
     zero = x.dtype.type(0)
@@ -26,7 +26,7 @@ def _relu(who, part, first, last, x, out):
         out[k] = zero if x[k] <= zero else x[k]
 
 
-@kernel
+@inner
 def _relu_back(who, part, first, last, g, y, out):
     """out = g where y is above 0, else 0."""
     zero = g.dtype.type(0)
@@ -35,7 +35,7 @@ def _relu_back(who, part, first, last, g, y, out):
         out[k] = zero if y[k] <= zero else g[k]
 
 
-@kernel
+@inner
 def _hardtanh(who, part, first, last, x, low, high, out):
     """out = x limited to [low, high]; NaN stays."""
     least, most = x.dtype.type(low), x.dtype.type(high)
@@ -46,7 +46,7 @@ def _hardtanh(who, part, first, last, x, low, high, out):
         out[k] = most if v > most else v
 
 
-@kernel
+@inner
 def _hardtanh_back(who, part, first, last, g, y, low, high, out):
     """out = g where y is strictly between the limits, else 0."""
     zero, least, most = g.dtype.type(0), g.dtype.type(low), g.dtype.type(high)

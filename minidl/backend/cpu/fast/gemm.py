@@ -13,7 +13,7 @@ import numpy as np
 from llvmlite import binding
 
 from minidl.backend.cpu.fast.emit import LANES
-from minidl.backend.cpu.fast.jit import inner, kernel, symbol
+from minidl.backend.cpu.fast.jit import data, inner, kernel, symbol
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 from minidl.backend.cpu.fast.tile import make_tile, make_transpose
 
@@ -112,7 +112,7 @@ def product(
         lane += here
 
 
-@kernel
+@inner
 def _pack_rows(who, part, first, last, b, strips):
     """b (K, N) in strips (⌈N/16⌉, K, 16), padded with zeros; those of ``first`` to ``last``.
 
@@ -133,7 +133,7 @@ def _pack_rows(who, part, first, last, b, strips):
                     strips[s, k, j] = row[s * LANES + j] if s * LANES + j < n else 0
 
 
-@kernel
+@inner
 def _pack_columns(who, part, first, last, bt, strips):
     """The transpose of bt (N, K), C-contiguous, in strips (⌈N/16⌉, K, 16), padded with zeros; those of ``first`` to ``last``."""
     n, k_size = bt.shape
@@ -142,15 +142,13 @@ def _pack_columns(who, part, first, last, bt, strips):
         strip = strips[s]
         whole = k_size - k_size % LANES if width == LANES else 0
         for k in range(0, whole, LANES):
-            _transpose(
-                bt.ctypes.data + (s * LANES * k_size + k) * 4, k_size * 4, strip.ctypes.data + k * LANES * 4, LANES * 4
-            )
+            _transpose(data(bt) + (s * LANES * k_size + k) * 4, k_size * 4, data(strip) + k * LANES * 4, LANES * 4)
         for k in range(whole, k_size):
             for j in range(LANES):
                 strip[k, j] = bt[s * LANES + j, k] if j < width else 0
 
 
-@kernel
+@inner
 def matmul_strips(a, strips, start, first, last, out):
     """out[first:last] = start + a[first:last] @ b, for b packed in strips; out is (M, columns), columns a multiple of 16.
 
@@ -160,8 +158,8 @@ def matmul_strips(a, strips, start, first, last, out):
     """
     lanes, k_size, _ = strips.shape
     product(
-        a.ctypes.data + first * a.strides[0], a.strides[0], 0, a.strides[1], strips.ctypes.data, k_size * LANES * 4, 0,
-        LANES * 4, 1, k_size, last - first, lanes, start.ctypes.data, 0, out.ctypes.data + first * out.strides[0],
+        data(a) + first * a.strides[0], a.strides[0], 0, a.strides[1], data(strips), k_size * LANES * 4, 0,
+        LANES * 4, 1, k_size, last - first, lanes, data(start), 0, data(out) + first * out.strides[0],
         out.strides[0],
     )  # fmt: skip
 
@@ -179,13 +177,13 @@ def pack(team, b, turned, strips):
         run(team, _pack_rows_job(arguments), address_of(arguments))
 
 
-@kernel
+@inner
 def _multiply_rows(who, part, first, last, unit, a, strips, start, out):
     """Rows of ``matmul``; ``unit`` rows for each of ``first`` to ``last``."""
     matmul_strips(a, strips, start, first * unit, min(last * unit, len(a)), out)
 
 
-@kernel
+@inner
 def _multiply_columns(who, part, first, last, unit, a, strips, start, out):
     """Columns of ``matmul``; ``unit`` strips for each of ``first`` to ``last``."""
     n, m = first * unit, min(last * unit, len(strips))
@@ -221,7 +219,7 @@ def matmul(team, parts, a, b, turned, bias, strips, whole, out):
         run(crew, _multiply_rows_job(arguments), address_of(arguments))
     else:
         run(crew, _multiply_columns_job(arguments), address_of(arguments))
-    if out.ctypes.data != whole.ctypes.data:
+    if data(out) != data(whole):
         for i in range(rows):
             for n in range(out.shape[1]):
                 out[i, n] = whole[i, n]
@@ -237,11 +235,11 @@ def matmul_small(a, b, turned, bias, out):
     matmul((0, 0, lanes, 1), 1, a, b, turned, bias, strips, whole, out)
 
 
-@kernel
+@inner
 def add_matmul(at, b, first, last, out):
     """out += at[first:last]ᵀ @ b[first:last], for at (K, M), b (K, N), N a multiple of 16, and out (M, N), all C-contiguous."""
     rows, columns = out.shape
     product(
-        at.ctypes.data + first * rows * 4, 4, 0, rows * 4, b.ctypes.data + first * columns * 4, 64, 0, columns * 4, 1,
-        last - first, rows, columns // 16, out.ctypes.data, columns * 4, out.ctypes.data, columns * 4,
+        data(at) + first * rows * 4, 4, 0, rows * 4, data(b) + first * columns * 4, 64, 0, columns * 4, 1,
+        last - first, rows, columns // 16, data(out), columns * 4, data(out), columns * 4,
     )  # fmt: skip

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.jit import inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 BLOCK = 64  # rows that are summed up at a time, from the first-level cache
 
 
-@kernel
+@inner
 def _moments(who, part, first, last, x, means, squares):
     """Mean and summed squared deviation of every column over some rows: into means[part], squares[part] (float64).
 
@@ -50,7 +50,7 @@ def _moments(who, part, first, last, x, means, squares):
             m2[k] += square[k] + delta * delta * both
 
 
-@kernel
+@inner
 def _normalize(who, part, first, last, x, mean, scale, shift, y):
     """y = (x − mean) · scale + shift."""
     width = x.shape[1]
@@ -60,7 +60,7 @@ def _normalize(who, part, first, last, x, mean, scale, shift, y):
             target[k] = (row[k] - mean[k]) * scale[k] + shift[k]
 
 
-@kernel
+@inner
 def _sums(who, part, first, last, g, x, mean, totals, products):
     """Σ g and Σ g · (x − mean) of every column over some rows: into totals[part], products[part] (float64)."""
     width = x.shape[1]
@@ -81,7 +81,7 @@ def _sums(who, part, first, last, g, x, mean, totals, products):
             product[k] += sum_gx[k]
 
 
-@kernel
+@inner
 def _back(who, part, first, last, g, x, mean, a, b, c, dx):
     """dx = a · g + b · (x − mean) + c."""
     width = x.shape[1]
@@ -94,7 +94,7 @@ def _back(who, part, first, last, g, x, mean, a, b, c, dx):
 _moments_job, _normalize_job, _sums_job, _back_job = job_of(_moments), job_of(_normalize), job_of(_sums), job_of(_back)
 
 
-@kernel
+@inner
 def _repeat(v, repeats):
     """v, ``repeats`` times in a row."""
     out = np.empty(v.size * repeats, v.dtype)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.jit import inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 
-@kernel
+@inner
 def _sgd(who, part, first, last, p, g, buf, lr, momentum, dampening, weight_decay, nesterov, maximize):
     """See ``OptimKernels.sgd_step``; without momentum ``buf`` is not touched."""
     p, g, buf = p[first:last], g[first:last], buf[first:last]
@@ -31,7 +31,7 @@ def _sgd(who, part, first, last, p, g, buf, lr, momentum, dampening, weight_deca
             p[k] -= rate * b
 
 
-@kernel
+@inner
 def _adam(
     who, part, first, last, p, g, m, v, largest, amsgrad, step, lr, beta1, beta2, eps, weight_decay, decoupled, maximize
 ):  # fmt: skip

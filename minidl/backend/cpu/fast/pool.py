@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.jit import inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 
-@kernel
+@inner
 def _max_pool_rows(who, part, first, last, x, window, stride, padding, dilation, y, index):
     """The output rows ``first`` to ``last`` (counted through all images): the largest value and its place in the window.
 
@@ -48,7 +48,7 @@ def _max_pool_rows(who, part, first, last, x, window, stride, padding, dilation,
                             p[k] = tap if better else p[k]
 
 
-@kernel
+@inner
 def _max_pool_scatter(who, part, first, last, g, index, window, stride, padding, dilation, x):
     """Clear the images ``first`` to ``last`` of x, and send every g to the pixel that ``index`` names in its window."""
     _, height, width, c = x.shape

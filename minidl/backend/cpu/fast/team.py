@@ -39,7 +39,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.jit import inner, kernel
 from minidl.backend.cpu.threads import BOARD, LINE
 
 _WORD = ir.IntType(64)
@@ -175,19 +175,19 @@ def _call(typing_context, job, arguments, who, part, first, last):
 
 if _yield_core is None:
 
-    @kernel
+    @inner
     def _wait(looks):
         _pause()
 else:
 
-    @kernel
+    @inner
     def _wait(looks):
         _pause()
         if looks % HELD_UP == HELD_UP - 1:
             _yield_core()
 
 
-@kernel
+@inner
 def _take_parts(board, who):
     job, arguments = _read(board + _JOB), _read(board + _ARGUMENTS)
     parts, length = _read(board + _PARTS), _read(board + _LENGTH)
@@ -198,7 +198,7 @@ def _take_parts(board, who):
         _call(job, arguments, who, part, length * part // parts, length * (part + 1) // parts)
 
 
-@kernel
+@inner
 def run(team, job, arguments):
     """Do every part of a job, on as many threads as are awake.
 

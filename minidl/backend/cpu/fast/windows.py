@@ -7,7 +7,7 @@ copy. The innermost loops run over slices from 0 up, because only then does Numb
 from __future__ import annotations
 
 from minidl.backend.cpu.fast.gemm import add_matmul, matmul_strips
-from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.jit import inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 
@@ -95,7 +95,7 @@ def fold_images(windows, stride, padding, dilation, x):
 # Bodies: what one part does, see ``team.py``. ``geometry`` is (stride, padding, dilation); windows and whole are for each thread.
 
 
-@kernel
+@inner
 def _into(rows, strips, start, whole, out):
     """out = start + rows @ weight; by way of ``whole``, whose columns fill the strips, where those of out do not."""
     if whole.shape[1] == out.shape[1]:
@@ -107,7 +107,7 @@ def _into(rows, strips, start, whole, out):
             out[i, k] = whole[i, k]
 
 
-@kernel
+@inner
 def _convolve(who, part, first, last, x, strips, start, geometry, plain, step, windows, whole, y):
     """The output rows ``first`` to ``last`` (through all images), ``step`` at a time; ``plain``: every pixel is a window."""
     _, height, width, o = y.shape
@@ -124,7 +124,7 @@ def _convolve(who, part, first, last, x, strips, start, geometry, plain, step, w
         _into(rows, strips, start, whole[who], lines[a * width : b * width])
 
 
-@kernel
+@inner
 def _spread(who, part, first, last, g, strips, start, geometry, plain, step, windows, whole, x):
     """The gradient for the images ``first`` to ``last`` of x, ``step`` at a time."""
     o = g.shape[3]
@@ -140,7 +140,7 @@ def _spread(who, part, first, last, g, strips, start, geometry, plain, step, win
             fold_images(here, stride, padding, dilation, x[a:b])
 
 
-@kernel
+@inner
 def _correlate(who, part, first, last, g, x, geometry, plain, turned, step, windows, totals):
     """totals[part] = Σ windowsᵀ g over the output rows ``first`` to ``last``, or, if ``turned``, its transpose."""
     _, height, width, o = g.shape

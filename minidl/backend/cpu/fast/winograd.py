@@ -21,18 +21,18 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.backend.cpu.fast.gemm import product
-from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.jit import data, inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 from minidl.backend.cpu.fast.transform import A24, A26, A46, AT42, AT62, AT64, BT4, BT6, apply_transform
 
 
-@kernel
+@inner
 def _apply(transform, source, at, target, to, length):
     """``transform.apply_transform`` on flat arrays and arrays of offsets."""
-    apply_transform(transform, source.ctypes.data, at.ctypes.data, target.ctypes.data, to.ctypes.data, length)
+    apply_transform(transform, data(source), data(at), data(target), data(to), length)
 
 
-@kernel
+@inner
 def _load_row(images, start, inside, left, width, c, m, span, target, to):
     """One row of pixels with a border of zeros, sorted by column modulo m: target[to + (phase · span + i) · C], C numbers each.
 
@@ -54,7 +54,7 @@ def _load_row(images, start, inside, left, width, c, m, span, target, to):
                     pixel[k] = source[k]
 
 
-@kernel
+@inner
 def input_tiles(x, first, last, origin, tile_rows, tile_columns, m, r, top, left, scratch, out):
     """Bᵀ d B of the units ``first`` to ``last``: into ``out`` (p², units · tile_columns, C), which starts at ``origin``.
 
@@ -85,7 +85,7 @@ def input_tiles(x, first, last, origin, tile_rows, tile_columns, m, r, top, left
             _apply(transform, down, columns, results, places, run)
 
 
-@kernel
+@inner
 def output_tiles(products, bias, first, last, origin, tile_rows, tile_columns, m, r, scratch, y):
     """Aᵀ M A of the units ``first`` to ``last``, plus the bias, written into their pixels of ``y`` (N, H, W, O).
 
@@ -122,7 +122,7 @@ def output_tiles(products, bias, first, last, origin, tile_rows, tile_columns, m
                     pixel[k] = result[k] + bias[k]
 
 
-@kernel
+@inner
 def grad_tiles(g, first, last, origin, tile_rows, tile_columns, m, r, scratch, out):
     """A g Aᵀ of the units ``first`` to ``last``: into ``out`` (p², units · tile_columns, O), from g (N, H, W, O).
 
@@ -149,7 +149,7 @@ def grad_tiles(g, first, last, origin, tile_rows, tile_columns, m, r, scratch, o
             _apply(transform, down[i * row :], columns, results, places, run)
 
 
-@kernel
+@inner
 def multiply_points(v, u, first, last, tiles, zeros, products):
     """products[f] = v[f] @ u[f] for the frequencies ``first`` to ``last``.
 
@@ -162,19 +162,19 @@ def multiply_points(v, u, first, last, tiles, zeros, products):
     o = products.shape[2]
     for f in range(first, last):
         product(
-            v.ctypes.data + f * v.strides[0], c * 4, 0, 4, u.ctypes.data + f * u.strides[0], c * 64, 0, 64, 1, c, tiles, lanes,
-            zeros.ctypes.data, 0, products.ctypes.data + f * products.strides[0], o * 4,
+            data(v) + f * v.strides[0], c * 4, 0, 4, data(u) + f * u.strides[0], c * 64, 0, 64, 1, c, tiles, lanes,
+            data(zeros), 0, data(products) + f * products.strides[0], o * 4,
         )  # fmt: skip
 
 
-@kernel
+@inner
 def add_products(v, z, first, last, tiles, sums):
     """sums[f] += v[f]ᵀ @ z[f] for the frequencies ``first`` to ``last``; v (p², …, C), z (p², …, O), sums (p², C, O)."""
     _, c, o = sums.shape
     for f in range(first, last):
-        place = sums.ctypes.data + f * sums.strides[0]
+        place = data(sums) + f * sums.strides[0]
         product(
-            v.ctypes.data + f * v.strides[0], 4, 0, c * 4, z.ctypes.data + f * z.strides[0], 64, 0, o * 4, 1, tiles, c, o // 16,
+            data(v) + f * v.strides[0], 4, 0, c * 4, data(z) + f * z.strides[0], 64, 0, o * 4, 1, tiles, c, o // 16,
             place, o * 4, place, o * 4,
         )  # fmt: skip
 
@@ -183,7 +183,7 @@ def add_products(v, z, first, last, tiles, sums):
 # and products are for each thread, or, where the threads share all tiles, one for all.
 
 
-@kernel
+@inner
 def _convolve(who, part, first, last, x, u, bias, step, shape, corner, scratch, v, products, y):
     """The whole convolution of the units ``first`` to ``last``, ``step`` at a time, so that v and products stay in the cache."""
     zeros = np.zeros(y.shape[3], y.dtype)
@@ -194,22 +194,22 @@ def _convolve(who, part, first, last, x, u, bias, step, shape, corner, scratch, 
         output_tiles(products[who], bias, a, b, a, *shape, scratch[who], y)
 
 
-@kernel
+@inner
 def _input_tiles(who, part, first, last, x, shape, corner, scratch, v):
     input_tiles(x, first, last, 0, *shape, *corner, scratch[who], v)
 
 
-@kernel
+@inner
 def _multiply_points(who, part, first, last, v, u, products):
     multiply_points(v, u, first, last, v.shape[1], np.zeros(products.shape[2], v.dtype), products)
 
 
-@kernel
+@inner
 def _output_tiles(who, part, first, last, products, bias, shape, scratch, y):
     output_tiles(products, bias, first, last, 0, *shape, scratch[who], y)
 
 
-@kernel
+@inner
 def _add_weight_tiles(who, part, first, last, g, x, step, shape, corner, scratch, v, z, sums):
     """sums[part] = Σ (Bᵀ d B) ⊙ (A g Aᵀ) over the units ``first`` to ``last``; sums is (parts, p², C, O)."""
     total = sums[part].reshape(-1)
@@ -222,7 +222,7 @@ def _add_weight_tiles(who, part, first, last, g, x, step, shape, corner, scratch
         add_products(v[who], z[who], 0, v.shape[1], (b - a) * shape[1], sums[part])
 
 
-@kernel
+@inner
 def _join(who, part, first, last, sums):
     """sums[0] += sums[1] + …, those of its numbers from ``first`` to ``last``."""
     total = sums[0].reshape(-1)[first:last]
@@ -232,13 +232,13 @@ def _join(who, part, first, last, sums):
             total[k] += other[k]
 
 
-@kernel
+@inner
 def _grad_tiles(who, part, first, last, g, x, shape, corner, scratch, v, z):
     input_tiles(x, first, last, 0, *shape, *corner, scratch[who], v)
     grad_tiles(g, first, last, 0, *shape, scratch[who], z)
 
 
-@kernel
+@inner
 def _add_products(who, part, first, last, v, z, sums):
     total = sums[first:last].reshape(-1)
     for k in range(total.size):
@@ -246,7 +246,7 @@ def _add_products(who, part, first, last, v, z, sums):
     add_products(v, z, first, last, v.shape[1], sums)
 
 
-@kernel
+@inner
 def _weight_tiles(who, part, first, last, weight, c_step, o_step, turned, matrix, u):
     """G w Gᵀ of a weight, in strips: u (p², O / 16, C, 16).
 
@@ -272,12 +272,12 @@ def _weight_tiles(who, part, first, last, weight, c_step, o_step, turned, matrix
                 for k in range(16):
                     target[k] = source[k * o_step]
         product(
-            matrix.ctypes.data, taps_count * 4, 0, 4, taps.ctypes.data, 64, 0, chunk * 64, 1, taps_count, points, stop - start,
-            zeros.ctypes.data, 0, u.ctypes.data + start * 64, u.strides[0],
+            data(matrix), taps_count * 4, 0, 4, data(taps), 64, 0, chunk * 64, 1, taps_count, points, stop - start,
+            data(zeros), 0, data(u) + start * 64, u.strides[0],
         )  # fmt: skip
 
 
-@kernel
+@inner
 def _weight_from_tiles(who, part, first, last, sums, matrix, c_step, o_step, weight):
     """Gᵀ S G: from ``sums`` (p², C, O) into a flat weight, see ``_weight_tiles``; the (strip, C) pairs ``first`` to ``last``.
 
@@ -290,8 +290,8 @@ def _weight_from_tiles(who, part, first, last, sums, matrix, c_step, o_step, wei
     for pair in range(first, last):
         o, c = pair // c_size * 16, pair % c_size
         product(
-            matrix.ctypes.data, points * 4, 0, 4, sums.ctypes.data + (c * o_size + o) * 4, 64, 0, sums.strides[0], 1, points,
-            taps_count, 1, zeros.ctypes.data, 0, taps.ctypes.data, 64,
+            data(matrix), points * 4, 0, 4, data(sums) + (c * o_size + o) * 4, 64, 0, sums.strides[0], 1, points,
+            taps_count, 1, data(zeros), 0, data(taps), 64,
         )  # fmt: skip
         for k in range(16):
             for tap in range(taps_count):
