@@ -32,11 +32,11 @@ class CpuElementwise(ElementwiseKernels):
             total += x
 
     def relu(self, x: Any, out: Any = None) -> Any:
+        if x.size < SMALL:
+            return np.maximum(x, 0, out=out)
         y = np.empty_like(x) if out is None else out
         # NumPy uses vectors for ``clip``, but not for ``maximum`` of an array and a number.
-        done = (
-            x.size >= SMALL and x.dtype.kind == "f" and _do("relu", lambda a, b: np.clip(a, 0, np.inf, out=b), (x,), y)
-        )
+        done = x.dtype.kind == "f" and _do("relu", lambda a, b: np.clip(a, 0, np.inf, out=b), (x,), y)
         return y if done else np.maximum(x, 0, out=y)
 
     def relu_grad(self, g: Any, y: Any) -> Any:

@@ -219,6 +219,8 @@ def team(length: int, least: int = 1, pieces: int = PIECES) -> tuple[int, int, i
     Returns:
         The address of the board, the number of helpers, the length, and the number of parts.
     """
+    if length < 2 * least:
+        return _board_address, 0, length, 1
     parts = count_parts(length, least, pieces)
     helpers = min(_count, parts) - 1
     if helpers and not _role.in_shard:
