@@ -110,6 +110,22 @@ def test_every_algorithm_computes_the_convolution(data: st.DataObject) -> None:
 
 
 @compiled
+def test_columns_that_do_not_fill_their_strips_get_room() -> None:
+    """Also where as many columns as the strips have happen to be a window's size."""
+    rng = np.random.default_rng(0)
+    for c, o, k in ((32, 24, 1), (24, 32, 1), (32, 20, 1), (16, 30, 1), (16, 40, 2), (12, 40, 2), (4, 30, 3)):
+        x, w = rng.standard_normal((3, c, 9, 11), dtype=np.float32), rng.standard_normal((o, c, k, k), dtype=np.float32)
+        geometry = (1, 1), ((0, 0), (0, 0)), (2, 2) if k > 1 else (1, 1), 1
+        for _ in range(5):
+            y = cpu.conv2d(x, w, *geometry)
+            dx = cpu.conv2d_input_grad(y, w, (9, 11), *geometry)
+            dw = cpu.conv2d_weight_grad(y, x, (k, k), *geometry)
+        assert error(y, reference.conv2d(x, w, *geometry)) < 1e-5
+        assert error(dx, reference.conv2d_input_grad(y, w, (9, 11), *geometry)) < 1e-5
+        assert error(dw, reference.conv2d_weight_grad(y, x, (k, k), *geometry)) < 1e-5
+
+
+@compiled
 def test_who_is_picked() -> None:
     def conv(c: int, o: int, k: int = 3, dtype: Any = None, **options: Any) -> str:
         x = minidl.zeros(16, c, 16, 16, dtype=dtype)

@@ -8,7 +8,7 @@ import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.explain import is_explaining, note
-from minidl.backend.cpu.threads import Span, cores, get_num_threads, share, single_blas, spans, team
+from minidl.backend.cpu.threads import Span, Team, cores, get_num_threads, share, single_blas, spans, team
 from minidl.backend.cpu.workspace import workspace
 from minidl.backend.reference.matmul import MatmulKernels
 
@@ -69,7 +69,7 @@ def pack(fast: Any, b: np.ndarray, bias: Any) -> tuple[np.ndarray, np.ndarray]:
     return strips, start
 
 
-def _packers(strips: np.ndarray) -> tuple[int, int, int, int]:
+def _packers(strips: np.ndarray) -> Team:
     return team(len(strips), max(1, PACKED // max(1, strips.shape[1] * 16)))
 
 

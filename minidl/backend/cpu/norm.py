@@ -12,7 +12,7 @@ import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.layout import LEAST
-from minidl.backend.cpu.threads import Span, cut, share, spans, team
+from minidl.backend.cpu.threads import Span, Team, cut, share, spans, team
 from minidl.backend.reference.norm import NormKernels, Shape
 
 WIDE = 512  # numbers in a row at least, where the number of positions can be divided
@@ -194,7 +194,7 @@ def _per_channel(x: np.ndarray, *arrays: Any) -> bool:
     return all(a is None or (a.dtype == x.dtype and a.shape in (shape, shape[1:])) for a in arrays)
 
 
-def _crew(matrix: np.ndarray) -> tuple[int, int, int, int]:
+def _crew(matrix: np.ndarray) -> Team:
     return team(len(matrix), max(1, PART // matrix.shape[1]))
 
 

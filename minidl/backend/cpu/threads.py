@@ -23,6 +23,7 @@ import numpy as np
 from minidl.backend.cpu.compiled import fast_if_loaded
 
 Span = tuple[int, int]  # start and stop
+Team = tuple[int, int, int, int]  # see ``team``
 
 
 def _default_count() -> int:
@@ -213,7 +214,7 @@ def _new_board() -> tuple[np.ndarray, int]:
 _board, _board_address = _new_board()
 
 
-def team(length: int, least: int = 1, pieces: int = PIECES) -> tuple[int, int, int, int]:
+def team(length: int, least: int = 1, pieces: int = PIECES) -> Team:
     """Who shares the work on ``range(length)``, cut as by ``spans``: the first argument of a compiled kernel.
 
     Returns:
@@ -229,6 +230,11 @@ def team(length: int, least: int = 1, pieces: int = PIECES) -> tuple[int, int, i
         if _board[WAITING] < helpers and _jobs.qsize() < helpers:
             _jobs.put(None)
     return _board_address, helpers, length, parts
+
+
+def members(team: Team) -> int:
+    """How many threads may take part: for so many there must be scratch memory."""
+    return team[1] + 1
 
 
 # -- BLAS --------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 
 from minidl.backend.cpu.conv.shape import Convolution
 from minidl.backend.cpu.layout import empty_nhwc
-from minidl.backend.cpu.threads import team
+from minidl.backend.cpu.threads import Team, team
 
 PART = 1 << 12  # elements that a thread should have to itself
 
@@ -43,7 +43,7 @@ def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> n
     return np.ascontiguousarray(taps.transpose(2, 0, 1)).reshape(conv.o, 1, *conv.kernel)
 
 
-def _rows(images: int, height: int, width: int, channels: int) -> tuple[int, int, int, int]:
+def _rows(images: int, height: int, width: int, channels: int) -> Team:
     return team(images * height, max(1, PART // max(1, width * channels)))
 
 

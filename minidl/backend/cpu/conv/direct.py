@@ -8,7 +8,7 @@ import numpy as np
 
 from minidl.backend.cpu.conv.shape import Convolution
 from minidl.backend.cpu.layout import empty_nhwc
-from minidl.backend.cpu.threads import get_num_threads, team
+from minidl.backend.cpu.threads import members, team
 from minidl.backend.cpu.workspace import workspace
 
 
@@ -28,20 +28,18 @@ def _convolve(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, b
     y = empty_nhwc((conv.n, *conv.out, conv.o), x.dtype)
     strips = np.ascontiguousarray(weight.reshape(-1, conv.o // 16, 16).transpose(1, 0, 2))
 
-    padded = workspace("padded", (get_num_threads(), *conv.padded, conv.c), x.dtype)
+    crew = team(conv.n)
+    padded = workspace("padded", (members(crew), *conv.padded, conv.c), x.dtype)
     padded[...] = 0
-    fast.direct_conv(team(conv.n), x, strips, bias, conv.kernel, conv.stride, conv.corner, padded, y)
+    fast.direct_conv(crew, x, strips, bias, conv.kernel, conv.stride, conv.corner, padded, y)
     return y
 
 
 def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> np.ndarray:
     """The gradient for the weight (O, C, KH, KW)."""
-    (kh, kw), run, threads = (
-        conv.kernel,
-        -(-conv.kernel[1] * conv.c // fast.MULTIPLE) * fast.MULTIPLE,
-        get_num_threads(),
-    )
+    (kh, kw), run = conv.kernel, -(-conv.kernel[1] * conv.c // fast.MULTIPLE) * fast.MULTIPLE
     crew = team(conv.n)
+    threads = members(crew)
     size = threads * conv.padded[0] * conv.padded[1] * conv.c
     spare = workspace("padded", (size + fast.MULTIPLE,), x.dtype)
     spare[...] = 0

@@ -12,7 +12,7 @@ import numpy as np
 from minidl.backend.cpu.conv.shape import Convolution
 from minidl.backend.cpu.layout import empty_nhwc
 from minidl.backend.cpu.matmul import pack
-from minidl.backend.cpu.threads import Span, count_parts, cut, get_num_threads, share, single_blas, spans, team
+from minidl.backend.cpu.threads import Span, Team, count_parts, cut, members, share, single_blas, spans, team
 from minidl.backend.cpu.workspace import workspace
 
 WORTHWHILE = 1 << 21  # multiplications, for a thread that sleeps
@@ -27,7 +27,7 @@ def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bia
     if _by_tiles(matrix):
         strips, start = pack(fast, _contiguous(matrix), bias)
         crew = team(rows, _least(conv, width, PART))
-        step, windows, whole = _scratch(conv, -(-rows // crew[-1]), (width,), len(start))
+        step, windows, whole = _scratch(conv, crew, (width,), matrix.shape[1], len(start))
         fast.convolve_windows(crew, x, strips, start, _geometry(conv), _plain(conv), step, windows, whole, y)
         return y
     lines = y.reshape(-1, width, conv.o)
@@ -49,7 +49,7 @@ def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) 
     if _by_tiles(matrix):
         strips, start = pack(fast, _contiguous(matrix), None)
         crew = team(conv.n, _least(conv, size, PART))
-        step, windows, whole = _scratch(conv, -(-conv.n // crew[-1]), conv.out, len(start))
+        step, windows, whole = _scratch(conv, crew, conv.out, matrix.shape[1], len(start))
         fast.spread_windows(crew, g, strips, start, _geometry(conv), _plain(conv), step, windows, whole, x)
         return x
 
@@ -78,7 +78,7 @@ def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> n
     shape = (o, size) if turned else (size, o)
     if conv.dtype == "float32" and (o % 16 == 0 or turned):
         crew = team(rows, _least(conv, width, PART), pieces)
-        step, windows, _ = _scratch(conv, -(-rows // crew[-1]), (width,), 0)
+        step, windows, _ = _scratch(conv, crew, (width,), 0, 0)
         totals = np.empty((crew[-1], *shape), g.dtype)
         fast.correlate_windows(crew, g, x, _geometry(conv), _plain(conv), turned, step, windows, totals)
     else:
@@ -128,15 +128,18 @@ def _plain(conv: Convolution) -> bool:
 
 
 def _scratch(
-    conv: Convolution, most: int, windows_per_item: tuple[int, ...], columns: int
+    conv: Convolution, crew: Team, windows_per_item: tuple[int, ...], columns: int, padded: int
 ) -> tuple[int, np.ndarray, np.ndarray]:
-    """How many items (rows or images) to do at a time, their windows and their products, for each thread."""
-    count, threads = int(np.prod(windows_per_item)), get_num_threads()
-    exact = columns in (0, conv.o, conv.kernel[0] * conv.kernel[1] * conv.c)
+    """How many items (rows or images) to do at a time, and room for their windows and products, for each thread.
+
+    The products have ``columns``, and need room only where the strips of the matrix have more: ``padded``.
+    """
+    count, threads, most = int(np.prod(windows_per_item)), members(crew), -(-crew[2] // crew[3])
+    exact = columns == padded
     step = most if _plain(conv) and exact else min(most, _step(conv, count))
     shape = (0,) * (len(windows_per_item) + 1) if _plain(conv) else (step, *windows_per_item)
     windows = workspace("windows", (threads, *shape, *conv.kernel, conv.c), conv.dtype)
-    return step, windows, workspace("whole", (threads, 0 if exact else step * count, columns), conv.dtype)
+    return step, windows, workspace("whole", (threads, 0 if exact else step * count, padded), conv.dtype)
 
 
 def _step(conv: Convolution, windows_per_item: int) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from minidl.backend.cpu.conv.select import tile_of
 from minidl.backend.cpu.conv.shape import Convolution
 from minidl.backend.cpu.layout import empty_nhwc
-from minidl.backend.cpu.threads import get_num_threads, team
+from minidl.backend.cpu.threads import Team, get_num_threads, members, team
 from minidl.backend.cpu.workspace import workspace
 
 BLOCK_BYTES = 3 << 19  # transformed tiles and their products, at a time and thread
@@ -45,10 +45,10 @@ def _convolve(
     units = team(t.units)
     if t.few:
         v, products = t.all_tiles()
-        fast.convolve_points(units, team(t.points), x, u, bias, t.shape, conv.corner, t.scratch(), v, products, y)
+        fast.convolve_points(units, team(t.points), x, u, bias, t.shape, conv.corner, t.scratch(units), v, products, y)
     else:
-        step, v, products = t.blocks(units[-1])
-        fast.convolve_tiles(units, x, u, bias, step, t.shape, conv.corner, t.scratch(), v, products, y)
+        step, v, products = t.blocks(units)
+        fast.convolve_tiles(units, x, u, bias, step, t.shape, conv.corner, t.scratch(units), v, products, y)
     return y
 
 
@@ -59,13 +59,14 @@ def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> n
     if t.sums_are_large:
         v, z = t.all_tiles()
         sums = workspace("weight tiles", (t.points, c, o), x.dtype)
-        fast.add_weight_points(team(t.units), team(t.points), g, x, t.shape, conv.corner, t.scratch(), v, z, sums)
+        units = team(t.units)
+        fast.add_weight_points(units, team(t.points), g, x, t.shape, conv.corner, t.scratch(units), v, z, sums)
     else:
         units = team(t.units, pieces=1 if c * o > 1 << 12 else 2)
-        step, v, z = t.blocks(units[-1])
+        step, v, z = t.blocks(units)
         parts = workspace("weight tiles", (units[-1], t.points, c, o), x.dtype)
         numbers = team(size, 1 << 13)
-        fast.add_weight_tiles(units, numbers, g, x, step, t.shape, conv.corner, t.scratch(), v, z, parts)
+        fast.add_weight_tiles(units, numbers, g, x, step, t.shape, conv.corner, t.scratch(units), v, z, parts)
         sums = parts[0]
     weight = np.empty((o, c, t.r, t.r), x.dtype)
     matrix, taps = np.ascontiguousarray(_kernel_matrix(fast, t.m, t.r).T), t.r * t.r
@@ -94,11 +95,11 @@ class _Tiles:
         self.sums_are_large = 2 * conv.c * conv.o > tiles * (conv.c + conv.o)
         self.shape = self.rows, self.columns, m, r
 
-    def blocks(self, parts: int) -> tuple[int, np.ndarray, np.ndarray]:
+    def blocks(self, team: Team) -> tuple[int, np.ndarray, np.ndarray]:
         """How many units to do at a time, and workspaces for their tiles and products, for each thread."""
-        most = -(-self.units // parts)
+        most = -(-self.units // team[-1])
         step = max(1, min(most, BLOCK_BYTES // (self.points * self.columns * (self.c + self.o) * 4)))
-        shape = get_num_threads(), self.points, step * self.columns
+        shape = members(team), self.points, step * self.columns
         return step, workspace("v", (*shape, self.c), self.dtype), workspace("m", (*shape, self.o), self.dtype)
 
     def all_tiles(self) -> tuple[np.ndarray, np.ndarray]:
@@ -106,8 +107,8 @@ class _Tiles:
         shape = self.points, self.units * self.columns
         return workspace("v", (*shape, self.c), self.dtype), workspace("m", (*shape, self.o), self.dtype)
 
-    def scratch(self) -> np.ndarray:
+    def scratch(self, team: Team) -> np.ndarray:
         """What the transforms of one unit need, for each thread."""
         p, m, wide = self.m + self.r - 1, self.m, self.columns + (self.m + self.r - 2) // self.m
         size = max(2 * p * m * wide * self.c, (p + m) * m * self.columns * self.o)
-        return workspace("scratch", (get_num_threads(), size), self.dtype)
+        return workspace("scratch", (members(team), size), self.dtype)
