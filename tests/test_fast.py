@@ -226,6 +226,24 @@ def test_a_cold_cache_is_announced_once_and_a_warm_one_is_silent(tmp_path: Path)
 
 
 @compiled
+def test_a_change_in_any_file_compiles_again_what_holds_its_code(tmp_path: Path) -> None:
+    """The kernel is in ``norm.py``, the change in ``team.py``, whose code the kernel contains."""
+    site, cache = tmp_path / "site", str(tmp_path / "cache")
+    shutil.copytree(PACKAGE, site / "minidl", ignore=shutil.ignore_patterns("__pycache__"))
+    code = """
+import numpy as np
+from minidl.backend import backend_for
+x, one = np.ones((60, 20), np.float32), np.ones((1, 20), np.float32)
+backend_for("cpu").normalize_batch(x, one, one, (0,), 1e-5)
+"""
+    assert "compiling" in run(code, site, NUMBA_CACHE_DIR=cache).stderr
+    assert run(code, site, NUMBA_CACHE_DIR=cache).stderr == ""
+    changed = site / "minidl" / "backend" / "cpu" / "fast" / "team.py"
+    changed.write_text(changed.read_text() + "\n# changed\n")
+    assert "compiling" in run(code, site, NUMBA_CACHE_DIR=cache).stderr
+
+
+@compiled
 def test_processes_that_fill_the_cache_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     processes = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -16,12 +17,20 @@ from numba import types
 from numba.core import event
 from numba.extending import intrinsic
 
+_STAMP: tuple[tuple[str, float, int], ...] = tuple(
+    (path.name, path.stat().st_mtime, path.stat().st_size) for path in sorted(Path(__file__).parent.glob("*.py"))
+)
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile on the first call. A product and a sum may be contracted to one rounding (FMA); no other liberty is taken."""
-    return numba.njit(function, cache=True, nogil=True, **_OPTIONS)
+    compiled = numba.njit(function, cache=True, nogil=True, **_OPTIONS)
+    # Numba asks whether the kernel's own file has changed. But it holds code of others too: so ask for all files of the folder.
+    index: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if hasattr(index, "_source_stamp"):
+        index._source_stamp = _STAMP
+    return compiled
 
 
 def inner(function: Callable[..., Any]) -> Any:
