@@ -145,13 +145,9 @@ def normalize_batch(team, x, repeats, weight, bias, eps, y, mean, variance, invs
                 exact[k] += delta * piece
                 m2[k] += squares[part, r * channels + k] + delta * delta * both
             count += more
-    scale, shift = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     for k in range(channels):
         mean[k], variance[k] = exact[k], m2[k] / count
-        invstd[k] = 1 / np.sqrt(variance[k] + x.dtype.type(eps))
-        scale[k] = invstd[k] * weight[k] if weight.size else invstd[k]
-        shift[k] = bias[k] if bias.size else 0
-    normalize(team, x, repeats, mean, scale, shift, y)
+    normalize_by(team, x, repeats, weight, bias, mean, variance, eps, y, invstd)
 
 
 @kernel

@@ -96,6 +96,16 @@ def fold_images(windows, stride, padding, dilation, x):
 
 
 @inner
+def _rows(x, a, b, height, width, size, geometry, plain, windows):
+    """The windows of the output rows a to b as the rows of a matrix, ``size`` numbers each; ``plain``: pixels are windows."""
+    if plain:
+        return x.reshape(-1, size)[a * width : b * width]
+    stride, padding, dilation = geometry
+    unfold_rows(x, a, b, height, stride, padding, dilation, windows)
+    return windows.reshape(-1, size)[: (b - a) * width]
+
+
+@inner
 def _into(rows, strips, start, whole, out):
     """out = start + rows @ weight; by way of ``whole``, whose columns fill the strips, where those of out do not."""
     if whole.shape[1] == out.shape[1]:
@@ -111,16 +121,11 @@ def _into(rows, strips, start, whole, out):
 def _convolve(who, part, first, last, x, strips, start, geometry, plain, step, windows, whole, y):
     """The output rows ``first`` to ``last`` (through all images), ``step`` at a time; ``plain``: every pixel is a window."""
     _, height, width, o = y.shape
-    stride, padding, dilation = geometry
     size = strips.shape[1]
     lines = y.reshape(-1, o)
     for a in range(first, last, step):
         b = min(a + step, last)
-        if plain:
-            rows = x.reshape(-1, size)[a * width : b * width]
-        else:
-            unfold_rows(x, a, b, height, stride, padding, dilation, windows[who])
-            rows = windows[who].reshape(-1, size)[: (b - a) * width]
+        rows = _rows(x, a, b, height, width, size, geometry, plain, windows[who])
         _into(rows, strips, start, whole[who], lines[a * width : b * width])
 
 
@@ -144,7 +149,6 @@ def _spread(who, part, first, last, g, strips, start, geometry, plain, step, win
 def _correlate(who, part, first, last, g, x, geometry, plain, turned, step, windows, totals):
     """totals[part] = Σ windowsᵀ g over the output rows ``first`` to ``last``, or, if ``turned``, its transpose."""
     _, height, width, o = g.shape
-    stride, padding, dilation = geometry
     size = totals.shape[1] * totals.shape[2] // o
     cotangents, total = g.reshape(-1, o), totals[part]
     for i in range(total.shape[0]):
@@ -152,11 +156,7 @@ def _correlate(who, part, first, last, g, x, geometry, plain, turned, step, wind
             total[i, k] = 0
     for a in range(first, last, step):
         b = min(a + step, last)
-        if plain:
-            rows = x.reshape(-1, size)[a * width : b * width]
-        else:
-            unfold_rows(x, a, b, height, stride, padding, dilation, windows[who])
-            rows = windows[who].reshape(-1, size)[: (b - a) * width]
+        rows = _rows(x, a, b, height, width, size, geometry, plain, windows[who])
         here = cotangents[a * width : b * width]
         if turned:
             add_matmul(here, rows, 0, len(rows), total)
