@@ -50,6 +50,6 @@ def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> n
     )
     bordered[...] = 0
     ones, totals = workspace("one", (threads, kh, run, conv.o), x.dtype), np.zeros((crew[-1], kh, run, conv.o), x.dtype)
-    fast.direct_weight_grad(crew, g, x, kw, conv.stride, conv.corner, padded, bordered, ones, totals)
+    fast.direct_weight_grad(crew, g, x, conv.stride, conv.corner, padded, bordered, ones, totals)
     total = totals.sum(0)[:, : kw * conv.c].reshape(kh, kw, conv.c, conv.o)
     return np.ascontiguousarray(total.transpose(3, 2, 0, 1))

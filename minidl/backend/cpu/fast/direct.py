@@ -59,19 +59,19 @@ def _conv(who, part, first, last, x, strips, bias, kernel_size, stride, padding,
             )  # fmt: skip
 
 
-@kernel
-def correlates(kernel_width, channels, stride, width):
+def correlates(kernel_width: int, channels: int, stride: int, width: int) -> bool:
     """Whether the weight gradient is taken by ``taps.correlate_rows``."""
     return USED and kernel_width == TAPS and channels % CHANNELS == 0 and stride == 1 and width >= PIXELS
 
 
 @inner
-def _weight_grad(who, part, first, last, g, x, kernel_width, stride, padding, padded, bordered, ones, totals):
+def _weight_grad(who, part, first, last, g, x, stride, padding, padded, bordered, ones, totals):
     """Add the gradients of the images ``first`` to ``last`` for the weight to totals[part]; g is (N, OH, OW, O).
 
     Args:
         padded: scratch of one image with its border, of zeros, for each thread; at least MULTIPLE numbers of memory follow it.
-        bordered: scratch of one image of g, for each thread, with two columns of zeros at its left and at its right.
+        bordered: scratch of one image of g, for each thread, with two columns of zeros at its left and at its right; empty
+            unless the gradient is taken by ``correlate_rows``, see ``correlates``.
         ones, totals: (threads or parts, KH, run, O), where run is KW · C rounded up to a multiple of MULTIPLE; what lies beyond
             KW · C is of no use. The sum of each image is taken by itself in ``ones``: added one by one to a large total, small
             ones would lose digits.
@@ -82,7 +82,7 @@ def _weight_grad(who, part, first, last, g, x, kernel_width, stride, padding, pa
     _, out_height, out_width, _ = g.shape
     wide = padded.shape[2] * c * 4
     result, summed = one.reshape(-1), total.reshape(-1)
-    by_taps = correlates(kernel_width, c, stride[1], out_width)
+    by_taps = bordered.size > 0
     for image in range(first, last):
         _pad(x, image, padding, padded[who])
         if by_taps:
@@ -116,5 +116,5 @@ def direct_conv(team, *arguments):  # x, strips, bias, kernel_size, stride, padd
 
 
 @kernel
-def direct_weight_grad(team, *arguments):  # g, x, kernel_width, stride, padding, padded, bordered, ones, totals
+def direct_weight_grad(team, *arguments):  # g, x, stride, padding, padded, bordered, ones, totals
     run(team, _weight_grad_job(arguments), address_of(arguments))

@@ -149,8 +149,8 @@ def _pack_columns(who, part, first, last, bt, strips):
 
 
 @inner
-def matmul_strips(a, strips, start, first, last, out):
-    """out[first:last] = start + a[first:last] @ b, for b packed in strips; out is (M, columns), columns a multiple of 16.
+def matmul_strips(a, strips, start, out):
+    """out = start + a @ b, for b packed in strips; out is (M, columns), columns a multiple of 16.
 
     Args:
         a: (M, K) with steps of any size between its rows and columns.
@@ -158,10 +158,17 @@ def matmul_strips(a, strips, start, first, last, out):
     """
     lanes, k_size, _ = strips.shape
     product(
-        data(a) + first * a.strides[0], a.strides[0], 0, a.strides[1], data(strips), k_size * LANES * 4, 0,
-        LANES * 4, 1, k_size, last - first, lanes, data(start), 0, data(out) + first * out.strides[0],
-        out.strides[0],
+        data(a), a.strides[0], 0, a.strides[1], data(strips), k_size * LANES * 4, 0, LANES * 4, 1, k_size, len(a), lanes,
+        data(start), 0, data(out), out.strides[0],
     )  # fmt: skip
+
+
+@inner
+def copy_columns(whole, out):
+    """out = whole, without the columns that only fill the last strip."""
+    for i in range(len(out)):
+        for n in range(out.shape[1]):
+            out[i, n] = whole[i, n]
 
 
 _pack_rows_job, _pack_columns_job = job_of(_pack_rows), job_of(_pack_columns)
@@ -180,14 +187,15 @@ def pack(team, b, turned, strips):
 @inner
 def _multiply_rows(who, part, first, last, unit, a, strips, start, out):
     """Rows of ``matmul``; ``unit`` rows for each of ``first`` to ``last``."""
-    matmul_strips(a, strips, start, first * unit, min(last * unit, len(a)), out)
+    n, m = first * unit, min(last * unit, len(a))
+    matmul_strips(a[n:m], strips, start, out[n:m])
 
 
 @inner
 def _multiply_columns(who, part, first, last, unit, a, strips, start, out):
     """Columns of ``matmul``; ``unit`` strips for each of ``first`` to ``last``."""
     n, m = first * unit, min(last * unit, len(strips))
-    matmul_strips(a, strips[n:m], start[n * LANES :], 0, len(a), out[:, n * LANES :])
+    matmul_strips(a, strips[n:m], start[n * LANES :], out[:, n * LANES :])
 
 
 _multiply_rows_job, _multiply_columns_job = job_of(_multiply_rows), job_of(_multiply_columns)
@@ -195,7 +203,7 @@ _multiply_rows_job, _multiply_columns_job = job_of(_multiply_rows), job_of(_mult
 
 @kernel
 def matmul(team, parts, a, b, turned, bias, strips, whole, out):
-    """out = a @ b + bias. b is (K, N), or, if ``turned``, (N, K); whatever is larger is shared: the rows or the columns of out.
+    """out = a @ b + bias. b is (K, N), or, if ``turned``, (N, K); threads share the rows or the columns of out.
 
     Args:
         team: its length is the number of strips, ⌈N/16⌉. parts: in how many the product is cut.
@@ -220,9 +228,7 @@ def matmul(team, parts, a, b, turned, bias, strips, whole, out):
     else:
         run(crew, _multiply_columns_job(arguments), address_of(arguments))
     if data(out) != data(whole):
-        for i in range(rows):
-            for n in range(out.shape[1]):
-                out[i, n] = whole[i, n]
+        copy_columns(whole, out)
 
 
 @kernel
@@ -236,10 +242,10 @@ def matmul_small(a, b, turned, bias, out):
 
 
 @inner
-def add_matmul(at, b, first, last, out):
-    """out += at[first:last]ᵀ @ b[first:last], for at (K, M), b (K, N), N a multiple of 16, and out (M, N), all C-contiguous."""
+def add_matmul(at, b, out):
+    """out += atᵀ @ b, for at (K, M), b (K, N), N a multiple of 16, and out (M, N), all C-contiguous."""
     rows, columns = out.shape
     product(
-        data(at) + first * rows * 4, 4, 0, rows * 4, data(b) + first * columns * 4, 64, 0, columns * 4, 1,
-        last - first, rows, columns // 16, data(out), columns * 4, data(out), columns * 4,
+        data(at), 4, 0, rows * 4, data(b), 64, 0, columns * 4, 1, len(at), rows, columns // 16, data(out), columns * 4,
+        data(out), columns * 4,
     )  # fmt: skip

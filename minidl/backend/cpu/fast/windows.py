@@ -6,7 +6,7 @@ copy. The innermost loops run over slices from 0 up, because only then does Numb
 
 from __future__ import annotations
 
-from minidl.backend.cpu.fast.gemm import add_matmul, matmul_strips
+from minidl.backend.cpu.fast.gemm import add_matmul, copy_columns, matmul_strips
 from minidl.backend.cpu.fast.jit import inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
@@ -109,12 +109,10 @@ def _rows(x, a, b, height, width, size, geometry, plain, windows):
 def _into(rows, strips, start, whole, out):
     """out = start + rows @ weight; by way of ``whole``, whose columns fill the strips, where those of out do not."""
     if whole.shape[1] == out.shape[1]:
-        matmul_strips(rows, strips, start, 0, len(rows), out)
+        matmul_strips(rows, strips, start, out)
         return
-    matmul_strips(rows, strips, start, 0, len(rows), whole)
-    for i in range(len(out)):
-        for k in range(out.shape[1]):
-            out[i, k] = whole[i, k]
+    matmul_strips(rows, strips, start, whole)
+    copy_columns(whole, out)
 
 
 @inner
@@ -159,9 +157,9 @@ def _correlate(who, part, first, last, g, x, geometry, plain, turned, step, wind
         rows = _rows(x, a, b, height, width, size, geometry, plain, windows[who])
         here = cotangents[a * width : b * width]
         if turned:
-            add_matmul(here, rows, 0, len(rows), total)
+            add_matmul(here, rows, total)
         else:
-            add_matmul(rows, here, 0, len(rows), total)
+            add_matmul(rows, here, total)
 
 
 _convolve_job, _spread_job, _correlate_job = job_of(_convolve), job_of(_spread), job_of(_correlate)
