@@ -78,7 +78,7 @@ class CpuElementwise(ElementwiseKernels):
 def _cleared(g: np.ndarray, drop: np.ndarray, out: np.ndarray) -> None:
     """out = g, but 0 where ``drop``; the plain twin is ``np.where(drop, 0, g)``.
 
-    By bits, with a mask of all ones or none: a choice at random for each number costs a processor ten times as much.
+    By bits, with a mask of all ones or none: a processor is slow at choices that it cannot foresee.
     """
     keep = drop.view(np.int8) - np.int8(1)
     bits = np.int32 if g.dtype.itemsize == 4 else np.int64

@@ -4,7 +4,7 @@ NumPy's loops, BLAS and Numba's kernels all release Python's global lock, so pla
 they call BLAS, it is held to one thread: two that each start threads of their own would only wait for each other.
 
 There are two ways to the same threads. ``share`` calls any Python function with every part. Compiled kernels take their parts
-without Python, from a board (``fast/team.py``), which costs a hundredth of the time; ``team`` says who shall take part.
+without Python, from a board (``fast/team.py``), which costs far less time; ``team`` says who shall take part.
 
 Results do not depend on who runs what: the cut depends on the number of threads alone, and sums over parts are added in
 the order of the parts. The number is ``MINIDL_NUM_THREADS``, else the number of cores that this process may use.

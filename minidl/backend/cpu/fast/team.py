@@ -1,9 +1,8 @@
 """Sharing the parts of a compiled kernel among threads that are awake, without Python's lock.
 
-To wake a thread that sleeps, or to hand Python's lock to another thread, takes from ten to a hundred microseconds: as long as
-many kernels compute. So the threads of the pool (``threads.py``) wait here for a while after each kernel, looking at a word of
-memory again and again, and the next kernel finds them within a microsecond. Who finds nothing to do for about a millisecond goes
-to sleep.
+To wake a thread that sleeps, or to hand Python's lock to another thread, can take longer than many kernels compute. So the
+threads of the pool (``threads.py``) wait here for a while after each kernel, looking at a word of memory again and again, and
+the next kernel finds them awake. Who finds nothing to do for about a millisecond goes to sleep.
 
 A kernel's *body* does a part of the work, ``body(who, part, first, last, *arguments)``: the items ``first`` to ``last``, on
 thread ``who`` (0 is the caller), as the given part. Its *entry* shares the body out:
