@@ -51,7 +51,7 @@ class Node:
         made_at: the calling line and module, in anomaly mode.
     """
 
-    edges: tuple[Edge | None, ...] = ()
+    edges: Sequence[Edge | None] = ()
     needs: tuple[bool, ...] = ()
     number: int = 0
     outputs: int = 1
@@ -69,7 +69,7 @@ class Node:
 
     @property
     def next_functions(self) -> tuple[Edge | None, ...]:
-        return self.edges
+        return tuple(self.edges)
 
     def pull(self, cotangents: list[Any], create_graph: bool) -> Sequence[Any]:
         """Return a gradient for each input from those of the outputs: raw arrays, or Tensors with ``create_graph``."""

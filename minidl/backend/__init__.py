@@ -23,6 +23,7 @@ __all__ = [
     "Backend",
     "backend_for",
     "backend_of",
+    "by_array_type",
     "device",
     "explain",
     "get_num_threads",
@@ -33,18 +34,18 @@ __all__ = [
 ]
 
 _by_name: dict[str, Backend] = {}
-_by_array_type: dict[type, Backend] = {}
+by_array_type: dict[type, Backend] = {}
 
 
 def register_backend(backend: Backend) -> None:
     """Make ``backend`` the home of the arrays of type ``backend.array_type`` and of the device type ``backend.name``."""
     _by_name[backend.name] = backend
-    _by_array_type[backend.array_type] = backend
+    by_array_type[backend.array_type] = backend
 
 
 def is_array(x: Any) -> bool:
     """Whether ``x`` is an array of a backend."""
-    return type(x) in _by_array_type
+    return type(x) in by_array_type
 
 
 def backend_of(array: Any) -> Backend:
@@ -54,10 +55,10 @@ def backend_of(array: Any) -> Backend:
         TypeError: if no backend holds arrays of this type.
     """
     try:
-        return _by_array_type[type(array)]
+        return by_array_type[type(array)]
     except KeyError:
         pass
-    for array_type, backend in _by_array_type.items():
+    for array_type, backend in by_array_type.items():
         if isinstance(array, array_type):
             return backend
     if isinstance(array, (np.generic, int, float, bool, complex)):  # what NumPy gives in place of a 0-d array

@@ -37,7 +37,7 @@ from minidl.autograd.anomaly import state as anomaly
 from minidl.autograd.anomaly import where_called
 from minidl.autograd.mode import mode
 from minidl.autograd.node import OUTPUT, Node, count, edge_of
-from minidl.backend import Backend, backend_of
+from minidl.backend import Backend, backend_of, by_array_type
 from minidl.place import current_place
 from minidl.tensor import Tensor
 
@@ -46,6 +46,9 @@ registry: dict[str, type[Op]] = {}  # every op by its class name: drives the gra
 Rule = tuple[
     Callable[..., Any], "int | None", tuple[int, ...], bool
 ]  # vjp, which input (None: all), what it wants, rest
+
+Plan = tuple[tuple[Rule, ...], tuple[bool, ...], tuple[int, ...]]  # the rules to run, which inputs want, what to save
+new = Tensor.__new__
 
 
 class Op(Node):
@@ -86,7 +89,7 @@ class Op(Node):
             raise TypeError(f"{cls.__name__} has a gradient but no samples, so no test would check it")
         registry[cls.__name__] = cls
 
-    _plans: ClassVar[dict[tuple[bool, ...], tuple[tuple[Rule, ...], tuple[int, ...], bool]]] = {}
+    _plans: ClassVar[dict[int, Plan]] = {}  # by which inputs want gradients
 
     @classmethod
     def _find_rules(cls, names: list[str]) -> list[Rule]:
@@ -136,7 +139,7 @@ class Op(Node):
                 if hasattr(x, "dtype"):
                     return self.forward(backend_of(x), *inputs)
             raise TypeError(f"{self.label}(): expected a Tensor, got {', '.join(type(x).__name__ for x in inputs)}")
-        xp = backend_of(first)
+        xp = by_array_type.get(kind) or backend_of(first)
         if mixed or (self.promotes and dtype.kind != "f"):  # otherwise there is nothing to check or to bring together
             if self.promotes:
                 inputs = self._promote(inputs)
@@ -154,7 +157,8 @@ class Op(Node):
             raise self._explain(error, arrays) from error
         if type(result) is not kind and isinstance(result, (np.generic, float, int)):  # NumPy's form of a 0-d result
             result = xp.asarray(result)
-        y = Tensor.wrap(result)
+        y = new(Tensor)  # `Tensor.wrap`, in line: all this is the cost of a small operation
+        y.array = result
         if self.is_view:
             _note_view(self, inputs[0], y)
         if mode.recording and self.rules:
@@ -164,38 +168,42 @@ class Op(Node):
     def _record(self, inputs: tuple[Any, ...], y: Tensor) -> None:
         """If an input wants a gradient: become the node that made ``y``."""
         edges: list[Any] = []
+        wanted, bit = 0, 1
         for x in inputs:
-            if not isinstance(x, Tensor):
-                edges.append(None)
-            elif x._node is None and x._base is None:  # a leaf; ``edge_of`` knows the other cases
-                edges.append((x, 0) if x._requires_grad else None)
-            else:
-                edges.append(edge_of(x))
-        needs = tuple([edge is not None for edge in edges])
-        if True not in needs:
-            return
-        plan = self._plans.get(needs)
-        if plan is None:
-            plan = self._plans[needs] = self._plan(needs)
-        rules, saves, rest = plan
-        if not rules or y.array.dtype.kind not in "fV":
-            return
-        self.edges = tuple(edges)
-        self.needs = needs
-        self.number = count()
-        self.active = rules
-        if rest:
-            saves = (*range(len(inputs)), *saves)
-        if saves:
-            self.saved = {}
-        for i in saves:
-            x = y if i == OUTPUT else inputs[i]
+            edge = None
             if isinstance(x, Tensor):
-                self.save(i, x.array, x.version)
-            else:
-                self.save(i, x, None)
+                if x._base is not None:
+                    edge = edge_of(x)
+                elif x._node is not None:  # the usual cases of ``edge_of``, in line
+                    edge = x._node, x._output
+                elif x._requires_grad:
+                    edge = x, 0
+                if edge is not None:
+                    wanted += bit
+            edges.append(edge)
+            bit += bit
+        if not wanted:
+            return
+        plan = self._plans.get(wanted + bit)  # a bit for each input, and one that tells how many there are
+        if plan is None:
+            plan = self._plans[wanted + bit] = self._plan(tuple([edge is not None for edge in edges]))
+        self.active, self.needs, saves = plan
+        array = y.array
+        if not self.active or array.dtype.kind not in "fV":
+            return
+        self.edges = edges
+        self.number = count()
+        if saves:
+            saved = self.saved = {}
+            for i in saves:
+                x = y if i == OUTPUT else inputs[i]
+                if isinstance(x, Tensor):
+                    version = x._version or x.version
+                    saved[i] = x.array, version, version.count
+                else:
+                    saved[i] = x, None, 0
         if self.broadcasts:
-            shape = y.array.shape
+            shape = array.shape
             for x in inputs:
                 if isinstance(x, Tensor) and x.array.shape != shape:
                     self.input_shapes = tuple([getattr(x, "shape", None) for x in inputs])
@@ -205,11 +213,13 @@ class Op(Node):
         y._node = self
 
     @classmethod
-    def _plan(cls, needs: tuple[bool, ...]) -> tuple[tuple[Rule, ...], tuple[int, ...], bool]:
+    def _plan(cls, needs: tuple[bool, ...]) -> Plan:
         """Which vjps to run, and so what to save, when these inputs want gradients."""
         rules = tuple(rule for rule in cls.rules if rule[1] is None or needs[rule[1]])
         saves = {i for _, _, wants, _ in rules for i in wants}
-        return rules, tuple(sorted(saves)), any(rest for *_, rest in rules)
+        if any(rest for *_, rest in rules):
+            saves.update(range(len(needs)))
+        return rules, needs, tuple(sorted(saves))
 
     # -- the way back -------------------------------------------------------------------------------------------------
 
