@@ -225,6 +225,58 @@ def test_a_cold_cache_is_announced_once_and_a_warm_one_is_silent(tmp_path: Path)
     assert run(STEP, NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
 
 
+RESNET_STEP = """
+from numba.core import event
+class Listener(event.Listener):
+    depth = 0
+    def on_start(self, event):
+        self.depth += 1
+        if self.depth == 1:
+            print(event.data["dispatcher"].py_func.__name__)
+    def on_end(self, event):
+        self.depth -= 1
+event.register("numba:compile", Listener())
+from benchmarks.worker import make_step
+make_step("minidl", "ResNet-20", "train")()
+"""
+
+
+@compiled
+def test_a_second_process_compiles_what_the_first_one_needs_last(tmp_path: Path) -> None:
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "MINIDL_COMPILE_AHEAD": "0"}
+    run("import runpy; runpy.run_module('minidl.backend.cpu.ahead', run_name='__main__')", **environment)
+    here = run(RESNET_STEP, Path(__file__).parents[1], **environment).stdout.split()
+    assert here == ["direct_conv", "normalize_batch", "relu", "add"]  # all else was there, and no more than that
+
+
+@compiled
+def test_the_second_process_is_started_where_it_helps_and_ends_with_the_first(tmp_path: Path) -> None:
+    code = """
+from minidl.backend.cpu import ahead, compiled
+started = []
+start = ahead.start
+ahead.start = lambda: started.append(start())
+compiled.fast_kernels()
+process = started[0] if started else None
+print("no" if process is None else process.pid, process is None or process.poll())
+"""
+    cold = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    assert run(code, **cold, MINIDL_COMPILE_AHEAD="0").stdout.split()[0] == "no"
+    if len(os.sched_getaffinity(0)) > 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) > 1:
+        pid, state = run(code, **cold, MINIDL_COMPILE_AHEAD="1").stdout.split()
+        assert pid.isdecimal() and state == "None"  # it was running …
+        if os.name == "posix":
+            with pytest.raises(ProcessLookupError):  # … and is no more
+                os.kill(int(pid), 0)
+    assert run(code, MINIDL_COMPILE_AHEAD="1").stdout.split()[0] == "no" or not warm()
+
+
+def warm() -> bool:
+    """Whether this installation has compiled an optimizer's kernel, so that nothing needs to be compiled ahead."""
+    fast = fast_kernels()
+    return fast is not None and fast.is_kept(fast.sgd_update)
+
+
 @compiled
 def test_a_change_in_any_file_compiles_again_what_holds_its_code(tmp_path: Path) -> None:
     """The kernel is in ``norm.py``, the change in ``team.py``, whose code the kernel contains."""

@@ -53,9 +53,11 @@ def _try() -> tuple[ModuleType | None, str]:
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return None, "off: NUMBA_DISABLE_JIT is set"
     try:
-        from minidl.backend.cpu import fast
+        from minidl.backend.cpu import ahead, fast
 
         fast.check()
+        if not fast.is_kept(fast.sgd_update):
+            ahead.start()
     except Exception as error:
         return None, f"off: Numba {numba.__version__} cannot compile here ({type(error).__name__}: {error})"
     return fast, f"on: Numba {numba.__version__}"

@@ -7,7 +7,7 @@ from minidl.backend.cpu.fast.depthwise import depthwise, depthwise_input_grad, d
 from minidl.backend.cpu.fast.direct import MULTIPLE, correlates, direct_conv, direct_weight_grad
 from minidl.backend.cpu.fast.elementwise import add, hardtanh, hardtanh_back, relu, relu_back
 from minidl.backend.cpu.fast.gemm import matmul, matmul_small, pack
-from minidl.backend.cpu.fast.jit import check
+from minidl.backend.cpu.fast.jit import check, is_kept
 from minidl.backend.cpu.fast.loss import cross_entropy_back, cross_entropy_rows
 from minidl.backend.cpu.fast.norm import normalize, normalize_back, normalize_batch, normalize_by
 from minidl.backend.cpu.fast.optim import adam_update, sgd_update
@@ -52,6 +52,7 @@ __all__ = [
     "fold_images",
     "hardtanh",
     "hardtanh_back",
+    "is_kept",
     "kernel_matrix",
     "matmul",
     "matmul_small",

@@ -171,6 +171,15 @@ def copy_columns(whole, out):
             out[i, n] = whole[i, n]
 
 
+@inner
+def _start(bias, whole):
+    """What every row's sums start from: the bias, if there is one, and zeros."""
+    start = np.zeros(whole.shape[1], whole.dtype)
+    for n in range(bias.size):
+        start[n] = bias[n]
+    return start
+
+
 _pack_rows_job, _pack_columns_job = job_of(_pack_rows), job_of(_pack_columns)
 
 
@@ -213,9 +222,7 @@ def matmul(team, parts, a, b, turned, bias, strips, whole, out):
         whole: (M, ⌈N/16⌉ · 16), a place for the product. out: (M, N), which may be the same memory if N is a multiple of 16.
     """
     pack(team, b, turned, strips)
-    start = np.zeros(whole.shape[1], a.dtype)
-    for n in range(bias.size):
-        start[n] = bias[n]
+    start = _start(bias, whole)
     rows, lanes = len(a), len(strips)
     board, helpers, _, _ = team
     by_rows = rows >= whole.shape[1] or lanes < 8  # few strips cannot be shared four by four
@@ -238,7 +245,13 @@ def matmul_small(a, b, turned, bias, out):
     strips, whole = np.empty((lanes, a.shape[1], LANES), a.dtype), out
     if lanes * LANES != out.shape[1]:
         whole = np.empty((len(a), lanes * LANES), a.dtype)
-    matmul((0, 0, lanes, 1), 1, a, b, turned, bias, strips, whole, out)
+    if turned:
+        _pack_columns(0, 0, 0, lanes, b, strips)
+    else:
+        _pack_rows(0, 0, 0, lanes, b, strips)
+    matmul_strips(a, strips, _start(bias, whole), whole)
+    if data(out) != data(whole):
+        copy_columns(whole, out)
 
 
 @inner

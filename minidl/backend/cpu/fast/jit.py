@@ -20,12 +20,14 @@ from numba.extending import intrinsic
 _STAMP: tuple[tuple[str, float, int], ...] = tuple(
     (path.name, path.stat().st_mtime, path.stat().st_size) for path in sorted(Path(__file__).parent.glob("*.py"))
 )
-_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
+_LIBERTIES: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
+_OPTIONS: dict[str, Any] = {**_LIBERTIES, "nogil": True, "no_cfunc_wrapper": True}
+_NEVER_CALLED_BY_PYTHON: dict[str, Any] = {"no_cpython_wrapper": True}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile on the first call. A product and a sum may be contracted to one rounding (FMA); no other liberty is taken."""
-    compiled = numba.njit(function, cache=True, nogil=True, **_OPTIONS)
+    compiled = numba.njit(function, cache=True, **_OPTIONS)
     # Numba asks whether the kernel's own file has changed. But it holds code of others too: so ask for all files of the folder.
     index: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(index, "_source_stamp"):
@@ -33,9 +35,16 @@ def kernel(function: Callable[..., Any]) -> Any:
     return compiled
 
 
+def is_kept(kernel: Any) -> bool:
+    """Whether machine code of a kernel is on disk that still belongs to its source. True if Numba does not say."""
+    index: Any = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
+    load = getattr(index, "_load_index", None)
+    return load is None or bool(load())
+
+
 def inner(function: Callable[..., Any]) -> Any:
     """Compile as a piece of other kernels, which alone are kept on disk."""
-    return numba.njit(function, nogil=True, **_OPTIONS)
+    return numba.njit(function, **_OPTIONS, **_NEVER_CALLED_BY_PYTHON)
 
 
 def symbol(function: Callable[..., None]) -> Any:
@@ -44,7 +53,7 @@ def symbol(function: Callable[..., None]) -> Any:
     A kernel that another one calls is compiled again as a part of that one; this is for the large ones that many call.
     """
     count = function.__code__.co_argcount
-    compiled = numba.cfunc(types.void(*[types.int64] * count), cache=True, **_OPTIONS)(function)
+    compiled = numba.cfunc(types.void(*[types.int64] * count), cache=True, **_LIBERTIES)(function)
     _kept.append(compiled)
     name = f"minidl_{function.__name__}"
     binding.add_symbol(name, compiled.address)
