@@ -7,18 +7,21 @@ from typing import Any
 
 from minidl.backend import Backend, backend_of
 from minidl.tensor import Tensor
+from minidl.transforms.images import find_images, is_pil, map_images, shape_of
 
 
 class Transform:
     """Base class of transforms, for one image and for a batch of images at once.
 
-    Calling a transform with an array of shape (C, H, W) or (N, C, H, W), a Tensor or a NumPy array, returns the same
-    kind. The input is never written to; the output may share memory with it. Each image of a batch gets random
-    parameters of its own, the same ones that it would get alone (see ``minidl.data.draws``).
+    A transform is called with a PIL image, with a Tensor or array of shape (C, H, W), or with a batch (N, C, H, W), and returns
+    the same kind; or with a sample that holds images among other things, such as ``(image, label)`` (see
+    ``minidl.transforms.images.map_images``). The input is never written to; the output may share memory with it. Each
+    image of a batch gets random parameters of its own, the same ones that it would get alone (see ``minidl.data.draws``).
 
-    A subclass defines ``transform``, and ``make_params`` if it needs to draw or to work something out first. It draws
-    with ``minidl.data.draws.uniform``. Calling the two by hand applies the same parameters to several arrays, such as
-    an image and its mask:
+    A subclass defines ``transform``, by functions of ``minidl.transforms.functional``, and ``make_params`` if it needs to draw
+    or to work something out first. It draws with ``minidl.data.draws.uniform``. (Instead of ``transform`` it may define
+    ``apply``, for arrays only.) Calling the two by hand applies the same parameters to several images, such as an image and
+    its mask:
 
         >>> image, mask = minidl.rand(3, 28, 28), minidl.zeros(1, 28, 28)
         >>> flip = minidl.transforms.RandomHorizontalFlip()
@@ -30,32 +33,43 @@ class Transform:
 
     def make_params(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Return the parameters for images of this shape, (C, H, W) or (N, C, H, W). What is random about a sample is a
-        NumPy array of shape (N,), or (1,) for one image."""
+        NumPy array of shape (N, …), or (1, …) for one image."""
         return {}
 
     def transform(self, image: Any, params: dict[str, Any]) -> Any:
-        """Apply the parameters to a Tensor or array of the shape that they were made for."""
+        """Apply the parameters to a PIL image, or to a Tensor or array of the shape that they were made for."""
+        if is_pil(image):
+            raise TypeError(
+                f"{type(self).__name__}: expected a Tensor or an array, got a PIL image; apply ToImage first"
+            )
         array = image.array if isinstance(image, Tensor) else image
         result = self.apply(backend_of(array), array, params)
         return Tensor.wrap(result) if isinstance(image, Tensor) else result
 
     def apply(self, xp: Backend, array: Any, params: dict[str, Any]) -> Any:
-        """Apply the parameters to a raw array of backend ``xp``: the method that a subclass defines."""
-        raise NotImplementedError(f"{type(self).__name__} must define apply(xp, array, params)")
+        """Apply the parameters to a raw array of backend ``xp``."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must define transform(image, params), or apply(xp, array, params)"
+        )
 
-    def __call__(self, image: Any) -> Any:
-        """Transform an image or a batch of images.
+    def __call__(self, *inputs: Any) -> Any:
+        """Transform an image, a batch of images, or the images in a sample.
 
         Raises:
-            TypeError: if it is neither a Tensor nor an array.
-            ValueError: if it has not 3 or 4 dimensions.
+            TypeError: if there is no image.
+            ValueError: if an array has not 3 or 4 dimensions.
         """
-        shape = getattr(image, "shape", None)
-        if shape is None:
-            raise TypeError(f"{type(self).__name__}: expected a Tensor or an array, got {type(image).__name__}")
-        if len(shape) not in (3, 4):
-            raise ValueError(f"{type(self).__name__}: expected shape (C, H, W) or (N, C, H, W), got {tuple(shape)}")
-        return self.transform(image, self.make_params(shape))
+        sample = inputs if len(inputs) != 1 else inputs[0]
+        if is_pil(sample) or hasattr(sample, "shape"):  # the usual case
+            return self.transform(sample, self.make_params(shape_of(sample, type(self).__name__)))
+        found = find_images(sample)
+        if not found:
+            kinds = ", ".join(type(x).__name__ for x in inputs) or "nothing"
+            raise TypeError(
+                f"{type(self).__name__}: expected a PIL image, a Tensor or an array, or a sample with one, got {kinds}"
+            )
+        params = self.make_params(shape_of(found[0], type(self).__name__))
+        return map_images(lambda image: self.transform(image, params), sample)
 
     def extra_repr(self) -> str:
         """Return the arguments for the printed form."""
@@ -94,10 +108,11 @@ class Compose:
         """Whether every transform takes a batch."""
         return all(is_batched(t) for t in self.transforms)
 
-    def __call__(self, image: Any) -> Any:
+    def __call__(self, *inputs: Any) -> Any:
         for transform in self.transforms:
-            image = transform(image)
-        return image
+            outputs = transform(*inputs)
+            inputs = outputs if len(inputs) > 1 else (outputs,)
+        return outputs
 
     def __repr__(self) -> str:
         return "\n".join(["Compose(", *(f"    {t!r}" for t in self.transforms), ")"])
