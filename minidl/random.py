@@ -11,7 +11,8 @@ seed gives the same numbers on every platform, but not the numbers that PyTorch 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,9 @@ class Generator:
 
 
 default_generator = Generator()
+
+# While a DataLoader fetches a sample this gives the generator that belongs to it (see ``minidl.data.draws``).
+generator_of_sample: ContextVar[Callable[[], Generator] | None] = ContextVar("minidl_generator_of_sample", default=None)
 
 
 def manual_seed(seed: int) -> Generator:
@@ -384,7 +388,10 @@ def _inverse_cdf(weights: np.ndarray, u: np.ndarray) -> np.ndarray:
 
 
 def _numpy(generator: Generator | None) -> np.random.Generator:
-    return (default_generator if generator is None else generator).numpy
+    if generator is None:
+        of_sample = generator_of_sample.get()
+        generator = default_generator if of_sample is None else of_sample()
+    return generator.numpy
 
 
 def _shape(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:

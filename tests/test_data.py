@@ -358,17 +358,15 @@ def test_a_finished_batch_of_the_wrong_length_is_refused(part, got):
         ({"timeout": -1}, "timeout option should be non-negative"),
         ({"prefetch_factor": 2}, "prefetch_factor"),
         ({"persistent_workers": True}, "persistent_workers"),
+        ({"multiprocessing_context": "fork"}, "multiprocessing_context can only be used with multi-process loading"),
+        ({"num_workers": 1, "multiprocessing_context": "threads"}, "valid start method in .*, but got 'threads'"),
+        ({"num_workers": 1, "prefetch_factor": -1}, "prefetch_factor option should be non-negative"),
         ({"seed": 1, "generator": Generator()}, "mutually exclusive with generator"),
     ],
 )
 def test_loader_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         DataLoader(Numbers(3), **arguments)
-
-
-def test_workers_are_yet_to_come():
-    with pytest.raises(NotImplementedError, match="num_workers=2"):
-        DataLoader(Numbers(3), num_workers=2)
 
 
 def test_streams_have_no_order():

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.data.shared import place
 from minidl.tensor import Tensor
 
 
@@ -33,12 +34,14 @@ def _collate(batch: Sequence[Any], where: str) -> Any:
     first = batch[0]
     if isinstance(first, Tensor):
         _check_equal([tuple(t.shape) for t in batch], "shape", where)
+        if type(first.array) is np.ndarray:
+            return Tensor.wrap(_stack([t.array for t in batch]))
         return Tensor.wrap(first.backend.stack([t.array for t in batch]))
     if isinstance(first, (np.ndarray, np.generic)):
         if first.dtype.kind not in "biuf":
             raise TypeError(f"default_collate: cannot make a Tensor of dtype {first.dtype}{where}")
         _check_equal([np.shape(a) for a in batch], "shape", where)
-        return Tensor.wrap(np.stack(batch))
+        return Tensor.wrap(_stack(batch))
     if isinstance(first, (float, int)):
         return Tensor.wrap(np.array(batch, dtype=np.float64 if isinstance(first, float) else None))
     if isinstance(first, (str, bytes)):
@@ -58,6 +61,13 @@ def _collate(batch: Sequence[Any], where: str) -> Any:
         "default_collate: batch must contain Tensors, numpy arrays, numbers, strings, dicts, tuples or lists; "
         f"found {type(first).__module__}.{type(first).__name__}{where}. Give the DataLoader a collate_fn for it."
     )
+
+
+def _stack(arrays: Sequence[Any]) -> np.ndarray:
+    """``np.stack``; in a worker into the memory that the batch is sent in, where that has room."""
+    dtype = arrays[0].dtype
+    alike = all(a.dtype == dtype for a in arrays)
+    return np.stack(arrays, out=place((len(arrays), *arrays[0].shape), dtype) if alike else None)
 
 
 def _check_equal(values: list[Any], what: str, where: str) -> None:

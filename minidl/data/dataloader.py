@@ -1,19 +1,21 @@
-"""DataLoader: fetches samples in the calling process and hands them out as batches."""
+"""DataLoader: hands out a dataset in batches, which the calling process makes, or workers beside it."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from minidl import random
-from minidl.data import draws
 from minidl.data.collate import default_collate, default_convert
 from minidl.data.dataset import Dataset, IterableDataset
+from minidl.data.fetch import EndOfStream, Fetcher, Job, count_repeats, order_of
+from minidl.data.pool import Epoch, Pool
 from minidl.data.sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, ordering
-from minidl.tensor import Tensor
+from minidl.data.worker import Setup
 
 T = TypeVar("T")
 
@@ -21,8 +23,8 @@ T = TypeVar("T")
 class DataLoader(Generic[T]):
     """Iterates over a dataset in batches.
 
-    What comes out depends on ``(seed, epoch)`` only: the order, and the numbers that random transforms draw. Each
-    ``iter(loader)`` begins a new epoch, beginning with epoch 0; ``set_epoch(e)`` says which one comes next.
+    What comes out depends on ``(seed, epoch)`` only, not on the number of workers: the order, and the numbers that random
+    transforms draw. Each ``iter(loader)`` begins a new epoch, beginning with epoch 0; ``set_epoch(e)`` says which one comes next.
 
     Args:
         dataset: samples by index (``Dataset`` or anything with ``__getitem__``), or an ``IterableDataset``.
@@ -31,19 +33,30 @@ class DataLoader(Generic[T]):
         sampler: an iterable of indices, instead of ``shuffle``.
         batch_sampler: an iterable of lists of indices, instead of ``batch_size``, ``shuffle``, ``sampler`` and
             ``drop_last``.
-        num_workers: 0. (Worker processes are yet to come.)
+        num_workers: processes that make batches while the calling one computes; 0 makes them in the calling process. Batches come
+            through shared memory, and may be kept and written to. Workers use one thread each.
         collate_fn: makes a batch of a list of samples (default: ``default_collate``).
-        pin_memory, pin_memory_device, timeout, worker_init_fn, multiprocessing_context, prefetch_factor,
-            persistent_workers, in_order: accepted as in PyTorch; without worker processes they change nothing.
+        pin_memory, pin_memory_device: accepted as in PyTorch; they change nothing.
         drop_last: leave out the last batch if it is shorter.
+        timeout: seconds that the loader waits for a batch of a worker before it gives up; 0 for ever.
+        worker_init_fn: called in each worker with its number, before it makes anything.
+        multiprocessing_context: how workers are started: "fork", "spawn", "forkserver", or a context of ``multiprocessing``
+            (default: what Python does on the system). Where they are not forked, the dataset is pickled.
         generator: where the seed is drawn from if none is given (default: ``minidl.default_generator``). Unlike in
             PyTorch it is drawn from once, when the first epoch begins, and the order of later epochs follows from that
             seed.
+        prefetch_factor: batches that each worker makes ahead (default 2).
+        persistent_workers: keep the workers from epoch to epoch.
+        in_order: False hands batches out as they are finished, in an order that is not reproducible.
         seed: an integer of 64 bits.
 
     Raises:
         ValueError: if arguments exclude each other, or a random order of an empty dataset is asked for.
-        NotImplementedError: if ``num_workers`` is not 0.
+        TypeError: if ``num_workers`` is not an integer.
+        RuntimeError: while iterating, if a worker dies or does not answer within ``timeout``; the message names the worker
+            and what it worked on.
+
+    An exception in a worker arrives with its own class, the worker's number, the traceback there and the sample's index.
 
     A dataset that fetches whole batches (``__getitems__``, see ``Dataset``) is asked for them. If it returns a finished
     batch (a tuple) and there is a ``collate_fn``, that gets a list of the batch's rows, each a tuple.
@@ -77,7 +90,7 @@ class DataLoader(Generic[T]):
         in_order: bool = True,
         seed: int | None = None,
     ) -> None:
-        _check_workers(num_workers, timeout, prefetch_factor, persistent_workers)
+        _check_workers(num_workers, timeout, prefetch_factor, persistent_workers, multiprocessing_context)
         if seed is not None and generator is not None:
             raise ValueError("seed option is mutually exclusive with generator, which a seed is drawn from")
         iterable = isinstance(dataset, IterableDataset)
@@ -115,10 +128,19 @@ class DataLoader(Generic[T]):
         self.collate_fn = collate_fn or (default_convert if batch_sampler is None else default_collate)
         self.pin_memory = pin_memory
         self.drop_last = drop_last
+        self.timeout = timeout
+        self.worker_init_fn = worker_init_fn
+        self.multiprocessing_context = multiprocessing_context
         self.generator = generator
+        self.prefetch_factor = 2 if prefetch_factor is None and num_workers > 0 else prefetch_factor
+        self.persistent_workers = persistent_workers
+        self.in_order = in_order
         self.epoch = 0
         self._iterable = iterable
         self._seed = seed
+        self._done = 0  # batches of the coming epoch that have been handed out before
+        self._running: _Progress | None = None
+        self._pool: Pool | None = None
 
     @property
     def seed(self) -> int:
@@ -135,16 +157,32 @@ class DataLoader(Generic[T]):
         """
         if not isinstance(epoch, int) or not 0 <= epoch < 2**32:
             raise ValueError(f"set_epoch: expected an integer from 0 to 2**32 - 1, got {epoch!r}")
+        if epoch != self.epoch:
+            self._done = 0
         self.epoch = epoch
 
     def state_dict(self) -> dict[str, int]:
-        """Return what fixes the coming epochs: the seed and the number of the next epoch."""
-        return {"seed": self.seed, "epoch": self.epoch}
+        """Return where the loader stands: the seed, the epoch, and how many of its batches have been handed out.
+
+        In the middle of an epoch this is the epoch that the newest iterator is in, and after it the next one. A sampler or
+        dataset with a state of its own (other than the seed) has to be saved beside it.
+        """
+        if self._running is not None:
+            return {"seed": self.seed, "epoch": self._running.epoch, "batch": self._running.batches}
+        return {"seed": self.seed, "epoch": self.epoch, "batch": self._done}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Continue as the loader did whose ``state_dict()`` this is."""
-        self._seed = state_dict["seed"]
-        self.set_epoch(state_dict["epoch"])
+        """Continue as the loader did whose ``state_dict()`` this is: the next iteration begins with the batch that came next
+        there.
+
+        Raises:
+            KeyError, ValueError: if it is no such dict.
+        """
+        seed, epoch, batch = state_dict["seed"], state_dict["epoch"], state_dict.get("batch", 0)
+        if not isinstance(batch, int) or batch < 0:
+            raise ValueError(f"load_state_dict: batch should be an integer >= 0, got {batch!r}")
+        self.set_epoch(epoch)
+        self._seed, self._done, self._running = seed, batch, None
 
     def __len__(self) -> int:
         """Number of batches in an epoch."""
@@ -156,106 +194,113 @@ class DataLoader(Generic[T]):
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        return self._stream(self.seed, epoch) if self._iterable else self._fetch_all(self.seed, epoch)
+        epoch, done = self.epoch, self._done
+        self.epoch, self._done = epoch + 1, 0
+        progress = self._running = _Progress(epoch, done)
+        jobs = self._stream_jobs(epoch, done) if self._iterable else self._jobs(epoch, done)
+        if self.num_workers == 0:
+            return _Finishing(self, self._fetch_here(jobs, progress), progress)
+        pool = self._pool
+        keep = self.persistent_workers
+        if not keep or pool is None or not pool.alive or pool.busy:  # or else another iterator uses it
+            pool = Pool(self._setups(), self.multiprocessing_context, self.timeout)
+            if keep:
+                self._pool = pool
+        assert self.prefetch_factor is not None
+        whole = hasattr(self.dataset, "iter_lazily")
+        batches = Epoch(pool, jobs, max(1, self.prefetch_factor), self.in_order, keep, whole, progress.count)
+        return _Finishing(self, batches, progress)
 
-    def _fetch_all(self, seed: int, epoch: int) -> Iterator[Any]:
-        """The batches of a dataset with indices."""
-        mixed = np.random.SeedSequence([seed % 2**64, epoch]).generate_state(1, np.uint64)
-        order = random.Generator().manual_seed(int(mixed[0]))
+    def _fetch_here(self, jobs: Iterator[Job], progress: _Progress) -> Iterator[Any]:
+        fetcher = Fetcher(self.dataset, self.collate_fn, self.batch_size, self.drop_last)
+        for job in jobs:
+            batch = fetcher.fetch(job)
+            if batch is EndOfStream:
+                return
+            if not job.skip:
+                progress.count()
+                yield batch
+
+    def _setups(self) -> list[Setup]:
+        n = self.num_workers
+        common = self.dataset, self.collate_fn, self.batch_size, self.drop_last
+        return [Setup(*common, i, n, (self.seed + i) % 2**63, None, self.worker_init_fn) for i in range(n)]
+
+    def _jobs(self, epoch: int, done: int) -> Iterator[Job]:
+        """What is to be fetched by indices, from batch ``done`` on."""
+        order = order_of(self.seed, epoch)
         batched = self.batch_sampler is not None
         entries: Iterator[Any] = iter(self.batch_sampler if batched else self.sampler)  # type: ignore[arg-type]
         seen: dict[Any, int] = {}
-        while True:
+        for number in itertools.count():
             with ordering(order):
                 entry = next(entries, None)
             if entry is None:
                 return
             indices = list(entry) if batched or isinstance(entry, (list, np.ndarray)) else [entry]
-            repeats = _count_repeats(indices, seen)
-            if batched:
-                yield self._fetch_batch(indices, repeats, seed, epoch)
-            else:
-                with draws.fetching(seed, epoch, indices, repeats):
-                    sample = self.dataset[entry]
-                yield self._collate(sample, indices, repeats, seed, epoch)
+            repeats = count_repeats(indices, seen)
+            if number >= done:
+                yield Job(self.seed, epoch, number, indices, repeats, batched, None if batched else entry)
 
-    def _fetch_batch(self, indices: list[Any], repeats: list[int], seed: int, epoch: int) -> Any:
-        batch: Any = NotImplemented
-        if hasattr(self.dataset, "__getitems__"):
-            with draws.fetching(seed, epoch, indices, repeats):
-                batch = self.dataset.__getitems__(indices)
-        if batch is NotImplemented:
-            batch = []
-            for index, repeat in zip(indices, repeats, strict=True):
-                with draws.fetching(seed, epoch, [index], [repeat]):
-                    batch.append(self.dataset[index])
-        elif isinstance(batch, tuple):
-            _check_finished(batch, len(indices), type(self.dataset).__name__)
-            if self.collate_fn is default_collate:
-                return default_convert(batch)
-            batch = list(zip(*batch, strict=True))
-        return self._collate(batch, indices, repeats, seed, epoch)
-
-    def _stream(self, seed: int, epoch: int) -> Iterator[Any]:
-        """The batches of a dataset without indices; the position in the stream takes their place."""
-        samples: Iterator[Any] = iter(self.dataset)
-        position, more = 0, True
-        while more:
-            batch: list[Any] = []
-            while len(batch) < (self.batch_size or 1):
-                with draws.fetching(seed, epoch, [position + len(batch)]):
-                    try:
-                        batch.append(next(samples))
-                    except StopIteration:
-                        more = False
-                        break
-            if not batch or (not more and self.drop_last):
-                return
-            indices = list(range(position, position + len(batch)))
-            position += len(batch)
-            yield self._collate(batch[0] if self.batch_size is None else batch, indices, None, seed, epoch)
-
-    def _collate(self, samples: Any, indices: Sequence[Any], repeats: list[int] | None, seed: int, epoch: int) -> Any:
-        with draws.fetching(seed, epoch, indices, repeats, draws.COLLATE_STREAM):
-            return self.collate_fn(samples)
+    def _stream_jobs(self, epoch: int, done: int) -> Iterator[Job]:
+        """Batch after batch of a stream, without an end. Those before ``done`` are passed over."""
+        for number in itertools.count():
+            yield Job(self.seed, epoch, number, [], [], skip=number < done)
 
 
-def _check_workers(num_workers: int, timeout: float, prefetch_factor: int | None, persistent_workers: bool) -> None:
+class _Progress:
+    """How far an iterator has come."""
+
+    def __init__(self, epoch: int, batches: int) -> None:
+        self.epoch = epoch
+        self.batches = batches
+
+    def count(self) -> None:
+        self.batches += 1
+
+
+class _Finishing(Iterator[Any]):
+    """The same batches; at their end the loader stands before the next epoch."""
+
+    def __init__(self, loader: DataLoader[Any], batches: Iterator[Any], progress: _Progress) -> None:
+        self.loader = loader
+        self.batches = batches
+        self.progress = progress
+
+    def __next__(self) -> Any:
+        try:
+            return next(self.batches)
+        except StopIteration:
+            if self.loader._running is self.progress:
+                self.loader._running = None
+            raise
+
+
+def _check_workers(
+    num_workers: int, timeout: float, prefetch_factor: int | None, persistent_workers: bool, context: Any
+) -> None:
+    if not isinstance(num_workers, int) or isinstance(num_workers, bool):
+        raise TypeError(f"num_workers option should be an integer, got {num_workers!r}")
     if num_workers < 0:
         raise ValueError("num_workers option should be non-negative; use num_workers=0 to disable multiprocessing.")
-    if num_workers > 0:
-        raise NotImplementedError(
-            f"DataLoader: num_workers={num_workers} asks for worker processes, which minidl does not have yet. "
-            "Use num_workers=0; the batches will be the same."
-        )
     if timeout < 0:
         raise ValueError("timeout option should be non-negative")
+    if prefetch_factor is not None and prefetch_factor < 0:
+        raise ValueError("prefetch_factor option should be non-negative")
+    if num_workers > 0:
+        methods = multiprocessing.get_all_start_methods()
+        if isinstance(context, str) and context not in methods:
+            raise ValueError(
+                f"multiprocessing_context option should specify a valid start method in {methods}, but got {context!r}"
+            )
+        return
     if prefetch_factor is not None:
         raise ValueError(
             "prefetch_factor option could only be specified in multiprocessing; leave it None with num_workers=0."
         )
     if persistent_workers:
         raise ValueError("persistent_workers option needs num_workers > 0")
-
-
-def _count_repeats(indices: list[Any], seen: dict[Any, int]) -> list[int]:
-    """How often each index has come before: a sample that is drawn again in the same epoch shall be augmented anew."""
-    repeats = []
-    for index in indices:
-        if isinstance(index, Hashable):  # a slice, say, is not counted
-            repeats.append(seen.get(index, 0))
-            seen[index] = repeats[-1] + 1
-        else:
-            repeats.append(0)
-    return repeats
-
-
-def _check_finished(batch: tuple[Any, ...], n: int, name: str) -> None:
-    for i, part in enumerate(batch):
-        if not isinstance(part, (Tensor, np.ndarray)) or part.shape[:1] != (n,):
-            got = f"shape {part.shape}" if hasattr(part, "shape") else type(part).__name__
-            raise ValueError(
-                f"{name}.__getitems__ returned a tuple, which means a finished batch: each part must be a Tensor or "
-                f"array of length {n}, but part {i} is {got}. To return samples, return a list."
-            )
+    if context is not None:
+        raise ValueError(
+            "multiprocessing_context can only be used with multi-process loading (num_workers > 0), but got num_workers=0"
+        )

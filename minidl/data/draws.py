@@ -3,9 +3,11 @@
 A random transform draws its numbers here. While a ``DataLoader`` fetches a batch, it states which samples it fetches,
 and the numbers are computed from that statement with a counter-based generator: number k of draw s for sample i in
 epoch e is a fixed function of (seed, e, i, s, k). So a sample is augmented in the same way whatever batch it lands in,
-whoever fetches it, and after a resume. Outside a loader there is no key, and the numbers come from
-``minidl.default_generator``. (A dataset that transforms in threads of its own has to run them in
-``contextvars.copy_context()``; they know of no loader otherwise.)
+whoever fetches it, and after a resume. ``minidl.rand`` and the other functions of ``minidl.random`` have the same key
+where a dataset calls them. (What it draws from ``random`` or ``numpy.random`` depends on the worker that runs it.)
+
+Outside a loader there is no key, and the numbers come from ``minidl.default_generator``. (A dataset that transforms in
+threads of its own has to run them in ``contextvars.copy_context()``; they know of no loader otherwise.)
 """
 
 from __future__ import annotations
@@ -93,6 +95,17 @@ class _Fetch:
     indices: Sequence[Any]
     repeats: Sequence[int]
     stream: int
+    own: random.Generator | None = None
+
+    def generator(self) -> random.Generator:
+        """What ``minidl.rand`` and its like draw from while these samples are fetched: keyed as everything else is."""
+        if self.own is None:
+            kinds = all(isinstance(i, (int, np.integer)) for i in self.indices)
+            samples = [int(i) % 2**64 for i in self.indices] if kinds else list(repr(self.indices).encode())
+            stage = self.stream // COLLATE_STREAM
+            key = np.random.SeedSequence([self.seed % 2**64, self.epoch, stage, *samples, *self.repeats])
+            self.own = random.Generator().manual_seed(int(key.generate_state(1, np.uint64)[0]))
+        return self.own
 
 
 _current: ContextVar[_Fetch | None] = ContextVar("minidl_samples_being_fetched", default=None)
@@ -105,10 +118,12 @@ def fetching(
     seed: int, epoch: int, indices: Sequence[Any], repeats: Sequence[int] | None = None, stream: int = 0
 ) -> Iterator[None]:
     """While the block runs, ``uniform`` draws for these samples. The DataLoader enters it around each fetch."""
-    token = _current.set(_Fetch(seed, epoch, indices, [0] * len(indices) if repeats is None else repeats, stream))
+    fetch = _Fetch(seed, epoch, indices, [0] * len(indices) if repeats is None else repeats, stream)
+    token, of_sample = _current.set(fetch), random.generator_of_sample.set(fetch.generator)
     try:
         yield
     finally:
+        random.generator_of_sample.reset(of_sample)
         _current.reset(token)
 
 

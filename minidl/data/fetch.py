@@ -1,0 +1,209 @@
+"""How a batch is made, wherever it is made: in the calling process or in a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minidl import random
+from minidl.data import draws
+from minidl.data.collate import default_collate, default_convert
+from minidl.data.dataset import Dataset, IterableDataset
+from minidl.data.sampler import ordering
+from minidl.tensor import Tensor
+
+
+class Job(NamedTuple):
+    """A batch that is to be made.
+
+    Attributes:
+        seed, epoch: what the random numbers of its samples are keyed by.
+        number: which batch of the epoch.
+        indices: its samples; of a stream none.
+        repeats: how often each has come before in the epoch.
+        batched: False if it is a single sample that is not to be collated; ``entry`` is then what the sampler gave.
+        skip: a batch of a stream that is only to be passed over.
+    """
+
+    seed: int
+    epoch: int
+    number: int
+    indices: list[Any]
+    repeats: list[int]
+    batched: bool = True
+    entry: Any = None
+    skip: bool = False
+
+
+class EndOfStream:
+    """What stands for a batch when the stream has no more samples."""
+
+
+def order_of(seed: int, epoch: int) -> random.Generator:
+    """The generator that samplers, and streams that shuffle, draw from in an epoch."""
+    mixed = np.random.SeedSequence([seed % 2**64, epoch]).generate_state(1, np.uint64)
+    return random.Generator().manual_seed(int(mixed[0]))
+
+
+class Fetcher:
+    """Makes batches of a dataset.
+
+    Args:
+        dataset, collate_fn: the loader's.
+        batch_size, drop_last: of a stream; ``batch_size`` None means single samples.
+        worker, workers: which of how many this is.
+        placing: entered while ``default_collate`` makes a batch that is then sent away.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        collate_fn: Callable[[Any], Any],
+        batch_size: int | None,
+        drop_last: bool,
+        worker: int = 0,
+        workers: int = 1,
+        placing: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        self.dataset = dataset
+        self.collate_fn = collate_fn
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+        self.worker = worker
+        self.workers = workers
+        self.placing = placing if collate_fn is default_collate else nullcontext
+        self.stream: _Stream | None = None
+
+    def fetch(self, job: Job) -> Any:
+        """Return the batch, or ``EndOfStream``. Exceptions carry a note that says which samples were fetched."""
+        if isinstance(self.dataset, IterableDataset):
+            return self._from_stream(job)
+        if not job.batched:
+            with draws.fetching(job.seed, job.epoch, job.indices, job.repeats), _noting(job, job.indices):
+                sample = self.dataset[job.entry]
+            return self._collate(sample, job, job.indices, job.repeats)
+        batch: Any = NotImplemented
+        if hasattr(self.dataset, "__getitems__"):
+            with draws.fetching(job.seed, job.epoch, job.indices, job.repeats), _noting(job, job.indices):
+                batch = self.dataset.__getitems__(job.indices)
+        if batch is NotImplemented:
+            batch = []
+            for index, repeat in zip(job.indices, job.repeats, strict=True):
+                with draws.fetching(job.seed, job.epoch, [index], [repeat]), _noting(job, [index]):
+                    batch.append(self.dataset[index])
+        elif isinstance(batch, tuple):
+            _check_finished(batch, len(job.indices), type(self.dataset).__name__)
+            if self.collate_fn is default_collate:
+                return default_convert(batch)
+            batch = list(zip(*batch, strict=True))
+        return self._collate(batch, job, job.indices, job.repeats)
+
+    def _from_stream(self, job: Job) -> Any:
+        """A batch of a dataset without indices; the position in the stream takes their place."""
+        if self.stream is None or self.stream.key != (job.seed, job.epoch) or self.stream.next > job.number:
+            self.stream = _Stream(self.dataset, job, self.batch_size or 1, self.worker, self.workers)
+        samples, positions = self.stream.take(job)
+        if not samples or (self.drop_last and self.batch_size is not None and len(samples) < self.batch_size):
+            return EndOfStream
+        if job.skip:
+            return None
+        return self._collate(samples if self.batch_size is not None else samples[0], job, positions, None)
+
+    def _collate(self, samples: Any, job: Job, indices: Sequence[Any], repeats: list[int] | None) -> Any:
+        with (
+            draws.fetching(job.seed, job.epoch, indices, repeats, draws.COLLATE_STREAM),
+            _noting(job, indices),
+            self.placing(),
+        ):
+            return self.collate_fn(samples)
+
+
+class _Stream:
+    """One epoch of an ``IterableDataset``.
+
+    If the dataset has ``iter_lazily``, all workers go through one and the same stream, and each computes the samples of its own
+    batches only. Else each worker has its own ``iter(dataset)``, as in PyTorch, and the dataset sees to it that they differ
+    (``get_worker_info``).
+    """
+
+    def __init__(self, dataset: Any, job: Job, size: int, worker: int, workers: int) -> None:
+        self.key = job.seed, job.epoch
+        self.order = order_of(job.seed, job.epoch)
+        self.size = size
+        self.lazy = hasattr(dataset, "iter_lazily")
+        self.worker, self.workers = (0, 1) if self.lazy else (worker, workers)
+        with ordering(self.order):
+            self.samples: Iterator[Any] = iter(dataset.iter_lazily() if self.lazy else dataset)
+        self.next = job.number if not self.lazy else 0  # the batch that begins where the stream stands
+        self.position = 0  # of this worker's samples
+
+    def take(self, job: Job) -> tuple[list[Any], list[int]]:
+        """The samples of a batch (functions that were not called, if it is to be skipped), and their positions."""
+        if self.lazy:
+            while self.next < job.number:
+                self._read(job, call=False)
+        return self._read(job, call=not job.skip)
+
+    def _read(self, job: Job, call: bool) -> tuple[list[Any], list[int]]:
+        samples: list[Any] = []
+        positions: list[int] = []
+        while len(samples) < self.size:
+            position = self.position * self.workers + self.worker
+            with draws.fetching(job.seed, job.epoch, [position]), ordering(self.order), _noting(job, [position]):
+                try:
+                    sample = next(self.samples)
+                except StopIteration:
+                    break
+                samples.append(sample() if self.lazy and call else sample)
+            positions.append(position)
+            self.position += 1
+        self.next = job.number + 1 if not self.lazy else self.next + 1
+        return samples, positions
+
+
+class _noting:  # noqa: N801  (a context manager, cheaper than a generator)
+    """Adds to an exception which samples were being fetched."""
+
+    def __init__(self, job: Job, indices: Sequence[Any]) -> None:
+        self.job = job
+        self.indices = indices
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, Exception):
+            which = f"sample {self.indices[0]!r}" if len(self.indices) == 1 else f"samples {_listed(self.indices)}"
+            note = f"minidl: while fetching {which} (batch {self.job.number} of epoch {self.job.epoch})"
+            if not any(n.startswith("minidl: while fetching") for n in getattr(error, "__notes__", ())):
+                error.add_note(note)
+
+
+def _listed(indices: Sequence[Any]) -> str:
+    shown = ", ".join(map(repr, indices[:8]))
+    return f"{shown}, …" if len(indices) > 8 else shown
+
+
+def count_repeats(indices: list[Any], seen: dict[Any, int]) -> list[int]:
+    """How often each index has come before: a sample that is drawn again in the same epoch shall be augmented anew."""
+    repeats = []
+    for index in indices:
+        if isinstance(index, Hashable):  # a slice, say, is not counted
+            repeats.append(seen.get(index, 0))
+            seen[index] = repeats[-1] + 1
+        else:
+            repeats.append(0)
+    return repeats
+
+
+def _check_finished(batch: tuple[Any, ...], n: int, name: str) -> None:
+    for i, part in enumerate(batch):
+        if not isinstance(part, (Tensor, np.ndarray)) or part.shape[:1] != (n,):
+            got = f"shape {part.shape}" if hasattr(part, "shape") else type(part).__name__
+            raise ValueError(
+                f"{name}.__getitems__ returned a tuple, which means a finished batch: each part must be a Tensor or "
+                f"array of length {n}, but part {i} is {got}. To return samples, return a list."
+            )

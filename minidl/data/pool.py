@@ -1,0 +1,301 @@
+"""The main process's side of the workers: starts them, hands out jobs, takes batches, notices when one dies, ends them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import multiprocessing
+import signal
+import sys
+import time
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from multiprocessing import connection
+from typing import Any
+
+from minidl.data import worker
+from minidl.data.fetch import EndOfStream, Job
+from minidl.data.shared import Message, Receiver, make_folder, remove_folder
+
+PATIENCE = 2.0  # seconds that a worker gets to end by itself, and then by SIGTERM
+
+
+class Pool:
+    """Worker processes. ``close`` ends them; so does the end of the program, or of the last reference to the pool.
+
+    Args:
+        setups: what each worker is started with; ``folder`` is filled in.
+        context: from ``multiprocessing``, or the name of a start method, or None for the system's default.
+        timeout: seconds that a batch may take, 0 for any time.
+    """
+
+    def __init__(self, setups: list[worker.Setup], context: Any, timeout: float) -> None:
+        if context is None or isinstance(context, str):
+            context = multiprocessing.get_context(context)
+        self.timeout = timeout
+        self.serial = 0  # of the iteration that the workers serve
+        self.busy = False
+        self.folder = make_folder()
+        self.channels: list[Any] = []
+        self.processes: list[Any] = []
+        self.receivers = [Receiver() for _ in setups]
+        self._end = weakref.finalize(self, _end, self.channels, self.processes, self.folder)
+        try:
+            for setup in setups:
+                ours, theirs = context.Pipe()
+                self.channels.append(ours)
+                others = self.channels if context.get_start_method() == "fork" else []
+                process = context.Process(
+                    target=worker.run,
+                    args=(theirs, list(others), setup._replace(folder=self.folder)),
+                    name=f"minidl-worker-{setup.worker}",
+                    daemon=True,
+                )
+                with warnings.catch_warnings():
+                    # Python warns of forks in a process with threads. The engine's start anew in the child.
+                    warnings.filterwarnings("ignore", ".*fork.*", DeprecationWarning)
+                    process.start()
+                theirs.close()
+                self.processes.append(process)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be used."""
+        return self._end.alive
+
+    def close(self) -> None:
+        """End the workers, and delete what they left."""
+        self._end()
+
+    def send(self, number: int, job: Job) -> None:
+        """Give a job to worker ``number``."""
+        try:
+            self.channels[number].send((self.serial, job, self.receivers[number].take_freed()))
+        except OSError:  # its end is closed: it has died, which ``receive`` reports
+            pass
+        except Exception as error:  # indices that cannot be pickled
+            self.close()
+            raise TypeError(f"DataLoader: the sampler's indices cannot be sent to a worker: {error}") from error
+
+    def receive(self, wanted: list[int], jobs: dict[int, Job]) -> tuple[int, int, Any]:
+        """Wait for a batch of one of the workers ``wanted``.
+
+        Args:
+            jobs: for the message of an error, the oldest job of each worker.
+
+        Returns:
+            The worker, the number of the batch, and the batch or ``EndOfStream``.
+
+        Raises:
+            RuntimeError: if a worker has died, or the time is over. Whatever exception was raised in a worker.
+        """
+        deadline = time.monotonic() + self.timeout if self.timeout > 0 else None
+        sentinels = {process.sentinel: i for i, process in enumerate(self.processes)}
+        while True:
+            channels = {self.channels[i]: i for i in wanted}
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready = connection.wait([*channels, *sentinels], left)
+            if not ready:
+                raise self._broken(self._late(wanted, jobs))
+            for channel in ready:
+                if channel not in channels:
+                    continue
+                number = channels[channel]
+                try:
+                    serial, batch_number, answer = self.channels[number].recv()
+                except (EOFError, OSError):
+                    raise self._broken(self._died(number, jobs)) from None
+                if isinstance(answer, Message):
+                    answer = self.receivers[number].unpack(answer)
+                if serial != self.serial:  # of an iteration that was given up
+                    continue
+                if isinstance(answer, worker.Failure):
+                    raise answer.as_error()
+                return number, batch_number, answer
+            for sentinel in ready:
+                if sentinel in sentinels:
+                    number = sentinels[sentinel]
+                    if number in wanted and self._has_answer(number):
+                        continue  # it was sent before the worker died
+                    raise self._broken(self._died(number, jobs))
+
+    def _has_answer(self, number: int) -> bool:
+        try:
+            return self.channels[number].poll()
+        except OSError:
+            return False
+
+    def _broken(self, error: RuntimeError) -> RuntimeError:
+        self.close()
+        return error
+
+    def _late(self, wanted: list[int], jobs: dict[int, Job]) -> RuntimeError:
+        workers = ", ".join(f"{i} (pid {self.processes[i].pid}) on {_describe(jobs.get(i))}" for i in wanted)
+        return RuntimeError(
+            f"DataLoader timed out after {self.timeout:g} seconds, waiting for worker {workers}. Either it hangs, or a batch "
+            "takes longer than that (timeout=)."
+        )
+
+    def _died(self, number: int, jobs: dict[int, Job]) -> RuntimeError:
+        process = self.processes[number]
+        process.join(PATIENCE)
+        code = process.exitcode
+        if code is not None and code < 0:
+            try:
+                name = signal.Signals(-code).name
+            except ValueError:
+                name = str(-code)
+            how = f"was killed by signal {name}"
+            if name == "SIGKILL":
+                how += (
+                    " (the system does that when memory runs out; fewer workers, smaller batches or a smaller prefetch_factor "
+                    "need less)"
+                )
+            elif name == "SIGBUS":
+                how += " (shared memory may be full)"
+        else:
+            how = f"ended with exit code {code}"
+            if multiprocessing.get_start_method(allow_none=True) != "fork":
+                how += (
+                    "; its message is above. (A script that starts workers needs `if __name__ == '__main__':` where they are "
+                    "not forked, and the dataset must be picklable.)"
+                )
+        return RuntimeError(
+            f"DataLoader worker {number} (pid {process.pid}) {how}, while it worked on {_describe(jobs.get(number))}"
+        )
+
+
+def _describe(job: Job | None) -> str:
+    if job is None:
+        return "nothing"
+    shown = ", ".join(map(repr, job.indices[:8])) + (", …" if len(job.indices) > 8 else "")
+    return f"batch {job.number} of epoch {job.epoch}" + (f" (samples {shown})" if job.indices else "")
+
+
+def _end(channels: list[Any], processes: list[Any], folder: str | None) -> None:
+    """End the processes, by ever stronger means; whatever happens, delete the folder."""
+    try:
+        for channel in channels:
+            with contextlib.suppress(OSError):
+                channel.close()  # a worker that waits for a job sees the end
+        for process in processes:
+            if process.is_alive():
+                process.terminate()  # one in the middle of a batch
+        for means in ("terminate", "kill"):
+            deadline = time.monotonic() + PATIENCE
+            for process in processes:
+                process.join(max(0.0, deadline - time.monotonic()))
+                if process.is_alive():
+                    getattr(process, means)()
+        for process in processes:
+            process.join()
+            process.close()
+    finally:
+        remove_folder(folder)
+
+
+class Epoch(Iterator[Any]):
+    """The batches of an epoch, made by a pool of workers.
+
+    Args:
+        jobs: what is to be done, in order.
+        prefetch: jobs that each worker has at a time.
+        in_order: hand the batches out in the order of the jobs; else as they come.
+        keep: whether the pool lives on afterwards.
+        whole: whether the first end of a stream is the end of all (they go through the same one).
+        progress: is told the number of batches handed out.
+    """
+
+    def __init__(
+        self, pool: Pool, jobs: Iterator[Job], prefetch: int, in_order: bool, keep: bool, whole: bool, progress: Any
+    ) -> None:
+        self.pool = pool
+        self.jobs = jobs
+        self.prefetch = prefetch
+        self.in_order = in_order
+        self.whole = whole
+        self.progress = progress
+        self.given: list[deque[Job]] = [deque() for _ in pool.processes]  # to each worker, and not yet back
+        self.turn = itertools.cycle(range(len(pool.processes)))
+        self.open = set(range(len(pool.processes)))  # workers whose stream goes on
+        self.order: deque[int] = deque()  # whose batch comes next
+        self.last = False
+        pool.serial += 1
+        pool.busy = True
+        self._end = weakref.finalize(self, _release if keep else Pool.close, pool)
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Give jobs to the workers in turn, until the next one has enough."""
+        while not self.last and self.open:
+            number = next(self.turn)
+            while number not in self.open:
+                number = next(self.turn)
+            if len(self.given[number]) >= self.prefetch:
+                if self.in_order:
+                    self._turn_to(number)
+                    return
+                roomy = [i for i in self.open if len(self.given[i]) < self.prefetch]
+                if not roomy:
+                    return
+                number = min(roomy, key=lambda i: len(self.given[i]))
+            job = next(self.jobs, None)
+            if job is None:
+                self.last = True
+                return
+            self.given[number].append(job)
+            self.order.append(number)
+            self.pool.send(number, job)
+
+    def _turn_to(self, number: int) -> None:
+        """Let ``number`` be the next one whose turn it is."""
+        n = len(self.given)
+        self.turn = itertools.cycle([*range(number, n), *range(number)])
+
+    def __next__(self) -> Any:
+        if not self._end.alive:
+            raise StopIteration
+        try:
+            while True:
+                if not self.order:
+                    raise StopIteration
+                wanted = [self.order[0]] if self.in_order else sorted({*self.order})
+                oldest = {i: given[0] for i, given in enumerate(self.given) if given}
+                number, _, batch = self.pool.receive(wanted, oldest)
+                job = self.given[number].popleft()
+                self.order.remove(number)
+                if batch is EndOfStream:
+                    self.open.discard(number)
+                    if self.whole:
+                        self.last = True
+                    if not self.open or self.whole:
+                        self.order.clear()  # what is on its way is the end too
+                        continue
+                self._hand_out()
+                if batch is not EndOfStream and not job.skip:
+                    self.progress()
+                    return batch
+        except Exception:
+            self.close()
+            raise
+        except BaseException:  # Ctrl-C, perhaps in the middle of a message: what comes after it would make no sense
+            self.close()
+            self.pool.close()
+            raise
+
+    def close(self) -> None:
+        """Give the pool back, or end it."""
+        self._end()
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():
+            self._end()
+
+
+def _release(pool: Pool) -> None:
+    pool.busy = False
