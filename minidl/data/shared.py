@@ -61,7 +61,7 @@ def make_folder() -> str | None:
         return None
     memory = Path("/dev/shm")
     where = str(memory) if memory.is_dir() and os.access(memory, os.W_OK | os.X_OK) else None
-    return tempfile.mkdtemp(prefix="minidl-", dir=where)
+    return tempfile.mkdtemp(prefix=f"minidl-{os.getpid()}-", dir=where)
 
 
 def remove_folder(folder: str | None) -> None:

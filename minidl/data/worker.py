@@ -19,7 +19,7 @@ from minidl import random
 from minidl.backend import set_num_threads
 from minidl.data.dataset import Dataset
 from minidl.data.fetch import EndOfStream, Fetcher, Job
-from minidl.data.shared import Sender
+from minidl.data.shared import Sender, remove_folder
 
 TOO_LONG = 20_000  # characters of a traceback: what comes before the last ones is left out
 
@@ -116,7 +116,7 @@ def run(channel: connection.Connection, others: list[connection.Connection], set
         other.close()
     with suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business; it ends the workers
-    _end_with_parent()
+    _end_with_parent(setup.folder)
     set_num_threads(1)  # the other cores belong to the other workers
     random.manual_seed(setup.seed)
     python_random.seed(setup.seed)
@@ -168,14 +168,15 @@ def _failure(worker: int, error: Exception) -> Failure:
     return Failure(worker, kind, text)
 
 
-def _end_with_parent() -> None:
-    """End this process when the main process ends, even in the middle of a batch."""
+def _end_with_parent(folder: str | None) -> None:
+    """End this process when the main process ends, even in the middle of a batch; and clear up, if that could not."""
     parent = parent_process()
     if parent is None:
         return
 
     def watch() -> None:
         connection.wait([parent.sentinel])
+        remove_folder(folder)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="minidl-watches-parent").start()
