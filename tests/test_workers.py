@@ -248,6 +248,19 @@ def test_memory_and_files_stay_flat_over_fifty_epochs(persistent: bool) -> None:
     del loader
 
 
+def test_memory_that_has_become_too_small_is_given_up() -> None:
+    folder = shared.make_folder()
+    sender, receiver = shared.Sender(folder, "0"), shared.Receiver()
+    for size in (1 << 12, 1 << 14, 1 << 16, 1 << 13):
+        batch = receiver.unpack(sender.pack([np.full(size, size), "text"]))
+        assert (batch[0] == size).all() and batch[1] == "text"
+        assert list(sender.blocks) == list(receiver.blocks) and len(sender.blocks) == 1
+        del batch
+        sender.take_back(receiver.take_freed())
+    assert [len(block) for block in sender.blocks.values()] == [8 << 16]
+    shared.remove_folder(folder)
+
+
 @fork
 def test_what_is_no_array_travels_too_however_large() -> None:
     class Texts(Numbers):
