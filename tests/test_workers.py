@@ -261,6 +261,32 @@ def test_memory_that_has_become_too_small_is_given_up() -> None:
     shared.remove_folder(folder)
 
 
+def test_a_batch_that_failed_or_did_not_fit_costs_no_memory() -> None:
+    folder = shared.make_folder()
+    sender, receiver = shared.Sender(folder, "0"), shared.Receiver()
+
+    def build(*sizes: int) -> list[np.ndarray]:
+        with sender.placing():
+            return [array if (array := shared.place((n,), np.dtype("f8"))) is not None else np.empty(n) for n in sizes]
+
+    build(1000)  # and is never sent
+    arrays = build(1000, 100_000)  # the second one has no room beside the first
+    arrays[0][:], arrays[1][:] = 1, 2
+    first, second = receiver.unpack(sender.pack(arrays))
+    assert (first == 1).all() and (second == 2).all()
+    assert len(sender.blocks) == 1 and list(receiver.blocks) == list(sender.blocks)
+    del first, second
+    sender.take_back(receiver.take_freed())
+    arrays = build(1000, 100_000)
+    assert sender.begun is not None and all(map(sender.begun.holds, arrays))  # now there is room for both
+    for i, array in enumerate(arrays):
+        array[:] = i
+    message = sender.pack(arrays)
+    assert message.name is None and [array[-1] for array in receiver.unpack(message)] == [0, 1]
+    assert folder is None or os.listdir(folder) == []
+    shared.remove_folder(folder)
+
+
 @fork
 def test_what_is_no_array_travels_too_however_large() -> None:
     class Texts(Numbers):

@@ -12,6 +12,7 @@ is memory with a name, which the system frees with its last user.
 from __future__ import annotations
 
 import io
+import math
 import mmap
 import os
 import pickle
@@ -30,6 +31,7 @@ from minidl.tensor import Tensor
 
 ALIGNMENT = 64  # bytes: a cache line
 SMALL = 256  # bytes: a smaller array is pickled with everything else
+MORE = 1 << 16  # bytes that a new block has beyond the first array of its first batch: for labels and the like
 LONG = 1 << 14  # bytes of a pickle that go to the block too, so that messages stay short and are never waited for
 _WINDOWS = sys.platform == "win32"
 
@@ -152,10 +154,12 @@ class Sender:
         self.folder = folder
         self.prefix = prefix
         self.blocks: dict[int, mmap.mmap] = {}
+        self.names: dict[int, str] = {}  # of those that the main process has not opened yet
         self.free: list[int] = []
         self.made = 0
         self.needed = 0  # bytes of the largest batch so far
         self.gone: list[int] = []
+        self.begun: _Batch | None = None
 
     def take_back(self, blocks: list[int]) -> None:
         """These blocks may be used again."""
@@ -163,17 +167,25 @@ class Sender:
 
     @contextmanager
     def placing(self) -> Iterator[None]:
-        """While the block runs, ``place`` gives out memory of the block that the coming batch will be sent in."""
-        global _bump
-        self.free.sort(key=lambda block: len(self.blocks[block]))
-        roomy = [block for block in self.free if len(self.blocks[block]) >= self.needed > 0]
-        _bump = _Bump(np.frombuffer(self.blocks[roomy[0]], np.uint8), roomy[0]) if roomy else None
+        """While the context lasts, ``place`` gives out memory of the block that the coming batch will be sent in."""
+        global _placing
+        self._give_up_begun()
+        _placing = self
         try:
             yield
         finally:
-            self._bump, _bump = _bump, None
+            _placing = None
 
-    _bump: _Bump | None = None
+    def place(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
+        """Memory for an array of the coming batch, or None if the block that it has is full."""
+        size = math.prod(shape) * dtype.itemsize
+        if size < SMALL:
+            return None
+        if self.begun is None:
+            self.begun = self._begin(_aligned(size) + MORE)
+        if self.begun.end + size > len(self.begun.memory):
+            return None
+        return self.begun.view(self.begun.take(size), shape, dtype)
 
     def pack(self, batch: Any) -> Message:
         """Put the arrays of a batch into a block, and return what is to be sent."""
@@ -181,53 +193,86 @@ class Sender:
         pickler = _Taking(file)
         pickler.dump(batch)
         rest = file.getbuffer()
-        arrays = [(array, is_tensor) for array, is_tensor in pickler.arrays]
+        arrays = pickler.arrays
         if len(rest) >= LONG:
             arrays.append((np.frombuffer(rest, np.uint8), False))
-        prepared, self._bump = self._bump, None
         if not arrays:
             return Message(None, None, 0, self._forget(), (), bytes(rest))
-        end = prepared.end if prepared else 0
-        extra = sum(_aligned(a.nbytes) for a, _ in arrays if prepared is None or not prepared.holds(a))
-        if prepared is not None and end + extra <= len(prepared.memory):
-            block, name, memory = prepared.block, None, prepared.memory
-            self.free.remove(block)
-        else:
-            prepared, end = None, 0
-            block, name = self._block(sum(_aligned(a.nbytes) for a, _ in arrays))
-            memory = np.frombuffer(self.blocks[block], np.uint8)
-        places = []
-        for array, is_tensor in arrays:
-            axes = tuple(sorted(range(array.ndim), key=lambda i, a=array: -abs(a.strides[i])))  # type: ignore[misc]
-            ordered = array.transpose(axes)
-            if prepared is not None and prepared.holds(array) and ordered.flags.c_contiguous:
-                offset = prepared.offset_of(array)
-            else:
-                offset, end = end, end + _aligned(array.nbytes)
-                _view(memory, offset, ordered.shape, array.dtype)[...] = ordered
-            places.append(Place(offset, ordered.shape, array.dtype.str, tuple(np.argsort(axes).tolist()), is_tensor))
-        self.needed = max(self.needed, end)
-        left: bytes | Place = places.pop() if len(rest) >= LONG else bytes(rest)
-        return Message(block, name, len(self.blocks[block]), self._forget(), tuple(places), left)
+        more = sum(_aligned(a.nbytes) for a, _ in arrays if self.begun is None or not self.begun.holds(a))
+        if self.begun is not None and self.begun.end + more > len(self.begun.memory):
+            self._give_up_begun()
+            more = sum(_aligned(a.nbytes) for a, _ in arrays)
+        here, self.begun = self.begun or self._begin(more), None
+        places = tuple([here.put(array, is_tensor) for array, is_tensor in arrays])
+        self.needed = max(self.needed, here.end)
+        name = self.names.pop(here.block, None)
+        left: bytes | Place = places[-1] if len(rest) >= LONG else bytes(rest)
+        return Message(here.block, name, len(here.memory), self._forget(), places, left)
 
-    def _block(self, size: int) -> tuple[int, str | None]:
-        """A block of at least this size: one that is free, else a new one, for which a smaller one is given up."""
-        for block in self.free:
-            if len(self.blocks[block]) >= size:
-                self.free.remove(block)
-                return block, None
+    def _begin(self, size: int) -> _Batch:
+        """Begin a batch in a block of at least this size: a free one, else a new one, for which a smaller one is given up."""
+        roomy = [block for block in self.free if len(self.blocks[block]) >= max(size, self.needed)]
+        if roomy:
+            block = min(roomy, key=lambda block: len(self.blocks[block]))
+            self.free.remove(block)
+            return _Batch(self.blocks[block], block)
         if self.free:
             smaller = self.free.pop()
             del self.blocks[smaller]
-            self.gone.append(smaller)
+            name = self.names.pop(smaller, None)
+            if name is None:
+                self.gone.append(smaller)
+            elif not _WINDOWS:
+                os.unlink(name)
         self.made += 1
         whole = -(-max(size, self.needed) // mmap.PAGESIZE) * mmap.PAGESIZE
-        name, self.blocks[self.made] = _create(self.folder, f"{self.prefix}-{self.made}", whole)
-        return self.made, name
+        self.names[self.made], self.blocks[self.made] = _create(self.folder, f"{self.prefix}-{self.made}", whole)
+        return _Batch(self.blocks[self.made], self.made)
+
+    def _give_up_begun(self) -> None:
+        """The block of a batch that is not sent in it (it failed, or does not fit) is free again."""
+        if self.begun is not None:
+            self.free.append(self.begun.block)
+            self.begun = None
 
     def _forget(self) -> tuple[int, ...]:
         gone, self.gone = tuple(self.gone), []
         return gone
+
+
+class _Batch:
+    """A batch in a block, filled from its beginning to its end."""
+
+    def __init__(self, memory: mmap.mmap, block: int) -> None:
+        self.memory = np.frombuffer(memory, np.uint8)
+        self.block = block
+        self.end = 0
+
+    def take(self, size: int) -> int:
+        """The offset of the next ``size`` bytes."""
+        offset, self.end = self.end, self.end + _aligned(size)
+        return offset
+
+    def view(self, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """An array in the block."""
+        return _view(self.memory, offset, shape, dtype)
+
+    def holds(self, array: np.ndarray) -> bool:
+        """Whether the array lies in the block already."""
+        while isinstance(array.base, np.ndarray):
+            array = array.base
+        return array is self.memory
+
+    def put(self, array: np.ndarray, is_tensor: bool) -> Place:
+        """Copy an array into the block, if it is not there, in the order in which it lies in memory."""
+        axes = tuple(sorted(range(array.ndim), key=lambda i: -abs(array.strides[i])))
+        ordered = array.transpose(axes)
+        if self.holds(array) and ordered.flags.c_contiguous:
+            offset = _address(array) - _address(self.memory)
+        else:
+            offset = self.take(array.nbytes)
+            self.view(offset, ordered.shape, array.dtype)[...] = ordered
+        return Place(offset, ordered.shape, array.dtype.str, tuple(np.argsort(axes).tolist()), is_tensor)
 
 
 class Receiver:
@@ -256,7 +301,7 @@ class Receiver:
             memory = np.frombuffer(self.blocks[message.block], np.uint8)
             # Every array in the block refers to ``memory``; when the last one is gone, so is that.
             weakref.finalize(memory, self.freed.append, message.block).atexit = False
-            for place in message.places:
+            for place in message.places:  # the last one may be ``rest``, which is then asked for by nobody
                 array = _view(memory, place.offset, place.shape, np.dtype(place.dtype)).transpose(place.axes)
                 arrays.append(Tensor.wrap(array) if place.is_tensor else array)
             if isinstance(rest, Place):
@@ -264,35 +309,16 @@ class Receiver:
         return _Giving(io.BytesIO(rest), arrays).load()
 
 
-class _Bump:
-    """Hands out a block's memory from its beginning to its end."""
-
-    def __init__(self, memory: np.ndarray, block: int) -> None:
-        self.memory = memory
-        self.block = block
-        self.end = 0
-
-    def holds(self, array: np.ndarray) -> bool:
-        base = array
-        while isinstance(base.base, np.ndarray):
-            base = base.base
-        return base is self.memory
-
-    def offset_of(self, array: np.ndarray) -> int:
-        return array.__array_interface__["data"][0] - self.memory.__array_interface__["data"][0]
-
-
-_bump: _Bump | None = None
+_placing: Sender | None = None
 
 
 def place(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
     """Memory for an array of the batch that is about to be sent, or None where it is not to be sent or does not fit."""
-    size = int(np.prod(shape)) * dtype.itemsize
-    if _bump is None or size < SMALL or _bump.end + size > len(_bump.memory):
-        return None
-    offset = _bump.end
-    _bump.end += _aligned(size)
-    return _view(_bump.memory, offset, shape, dtype)
+    return None if _placing is None else _placing.place(shape, dtype)
+
+
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
 
 
 def _aligned(size: int) -> int:
@@ -300,5 +326,5 @@ def _aligned(size: int) -> int:
 
 
 def _view(memory: np.ndarray, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    size = int(np.prod(shape)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     return memory[offset : offset + size].view(dtype).reshape(shape)
