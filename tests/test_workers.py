@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minidl
-from minidl.data import DataLoader, Dataset, IterableDataset, TensorDataset, draws, get_worker_info, shared
+from minidl.data import DataLoader, Dataset, IterableDataset, SkipSample, TensorDataset, draws, get_worker_info, shared
 
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 METHODS = multiprocessing.get_all_start_methods()
@@ -214,6 +214,30 @@ def test_an_abandoned_epoch_leaves_nothing_to_the_next_one() -> None:
         assert [plain(next(batches)) for _ in range(epoch + 1)] == expected[epoch][: epoch + 1]
         del batches
     assert [plain(batch) for batch in loader] == expected[3]
+
+
+@fork
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_skipped_samples_are_missing_and_nothing_else_changes(workers: int) -> None:
+    class Holes(Lazy):
+        def iter_lazily(self):
+            def sample(i):
+                if i in (1, 4, 5, 6, 7):
+                    raise SkipSample
+                return i
+
+            return ((lambda i=i: sample(i)) for i in range(self.n))
+
+    context = "fork" if workers else None
+    loader = DataLoader(Holes(14), 4, num_workers=workers, multiprocessing_context=context)
+    assert [b.tolist() for b in loader] == [[0, 2, 3], [8, 9, 10, 11], [12, 13]]
+    assert [b.tolist() for b in DataLoader(Holes(14), 4, drop_last=True)] == [[0, 2, 3], [8, 9, 10, 11]]
+    batches = iter(loader)
+    next(batches), next(batches)
+    state = loader.state_dict()
+    assert state["batch"] == 3  # the empty one counts
+    loader.load_state_dict(state)
+    assert [b.tolist() for b in loader] == [[12, 13]]
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,16 @@
 from minidl.data import draws
 from minidl.data.collate import default_collate, default_convert
 from minidl.data.dataloader import DataLoader
-from minidl.data.dataset import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset, random_split
+from minidl.data.dataset import (
+    ConcatDataset,
+    Dataset,
+    IterableDataset,
+    SkipSample,
+    Subset,
+    TensorDataset,
+    random_split,
+)
+from minidl.data.memmap import MemmapDataset, MemmapWriter
 from minidl.data.sampler import (
     BatchSampler,
     RandomSampler,
@@ -12,6 +21,7 @@ from minidl.data.sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+from minidl.data.shards import ShardDataset
 from minidl.data.worker import WorkerInfo, get_worker_info
 
 __all__ = [
@@ -20,9 +30,13 @@ __all__ = [
     "DataLoader",
     "Dataset",
     "IterableDataset",
+    "MemmapDataset",
+    "MemmapWriter",
     "RandomSampler",
     "Sampler",
     "SequentialSampler",
+    "ShardDataset",
+    "SkipSample",
     "Subset",
     "SubsetRandomSampler",
     "TensorDataset",

@@ -12,7 +12,7 @@ import numpy as np
 from minidl import random
 from minidl.data.collate import default_collate, default_convert
 from minidl.data.dataset import Dataset, IterableDataset
-from minidl.data.fetch import EndOfStream, Fetcher, Job, count_repeats, order_of
+from minidl.data.fetch import EndOfStream, Fetcher, Job, NoBatch, count_repeats, order_of
 from minidl.data.pool import Epoch, Pool
 from minidl.data.sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, ordering
 from minidl.data.worker import Setup
@@ -208,7 +208,7 @@ class DataLoader(Generic[T]):
                 self._pool = pool
         assert self.prefetch_factor is not None
         whole = hasattr(self.dataset, "iter_lazily")
-        batches = Epoch(pool, jobs, max(1, self.prefetch_factor), self.in_order, keep, whole, progress.count)
+        batches = Epoch(pool, jobs, max(1, self.prefetch_factor), self.in_order, keep, whole, progress.reach)
         return _Finishing(self, batches, progress)
 
     def _fetch_here(self, jobs: Iterator[Job], progress: _Progress) -> Iterator[Any]:
@@ -217,8 +217,8 @@ class DataLoader(Generic[T]):
             batch = fetcher.fetch(job)
             if batch is EndOfStream:
                 return
-            if not job.skip:
-                progress.count()
+            if batch is not NoBatch:
+                progress.reach(job.number + 1)
                 yield batch
 
     def _setups(self) -> list[Setup]:
@@ -255,8 +255,8 @@ class _Progress:
         self.epoch = epoch
         self.batches = batches
 
-    def count(self) -> None:
-        self.batches += 1
+    def reach(self, batches: int) -> None:
+        self.batches = batches
 
 
 class _Finishing(Iterator[Any]):

@@ -39,10 +39,20 @@ class Dataset(Generic[T]):
 
 
 class IterableDataset(Dataset[T], Iterable[T]):
-    """A stream of samples. A subclass defines ``__iter__()``, and ``__len__()`` if the length is known."""
+    """A stream of samples. A subclass defines ``__iter__()``, and ``__len__()`` if the length is known.
+
+    It may also define ``iter_lazily()``, an iterator over functions that return the samples when they are called. All workers
+    of a DataLoader then go through the same stream, and call the functions of their own batches only: the batches are the same
+    for any number of workers. Without it each worker has its own ``iter(dataset)``, as in PyTorch, and the dataset divides the
+    stream by ``get_worker_info()``. Such a function may raise ``SkipSample``.
+    """
 
     def __iter__(self) -> Iterator[T]:
         raise NotImplementedError(f"{type(self).__name__} must define __iter__()")
+
+
+class SkipSample(Exception):  # noqa: N818  (no error)
+    """Raised by a function of ``iter_lazily``: there is no sample here. The batch becomes smaller by it."""
 
 
 class TensorDataset(Dataset[tuple[Tensor, ...]]):

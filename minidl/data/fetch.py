@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from minidl import random
 from minidl.data import draws
 from minidl.data.collate import default_collate, default_convert
-from minidl.data.dataset import Dataset, IterableDataset
+from minidl.data.dataset import Dataset, IterableDataset, SkipSample
 from minidl.data.sampler import ordering
 from minidl.tensor import Tensor
 
@@ -40,6 +40,10 @@ class Job(NamedTuple):
 
 class EndOfStream:
     """What stands for a batch when the stream has no more samples."""
+
+
+class NoBatch:
+    """What stands for a batch that was only to be passed over, or whose samples were all skipped."""
 
 
 def order_of(seed: int, epoch: int) -> random.Generator:
@@ -78,7 +82,7 @@ class Fetcher:
         self.stream: _Stream | None = None
 
     def fetch(self, job: Job) -> Any:
-        """Return the batch, or ``EndOfStream``. Exceptions carry a note that says which samples were fetched."""
+        """Return the batch, or ``NoBatch``, or ``EndOfStream``. Exceptions carry a note that says which samples were fetched."""
         if isinstance(self.dataset, IterableDataset):
             return self._from_stream(job)
         if not job.batched:
@@ -105,11 +109,11 @@ class Fetcher:
         """A batch of a dataset without indices; the position in the stream takes their place."""
         if self.stream is None or self.stream.key != (job.seed, job.epoch) or self.stream.next > job.number:
             self.stream = _Stream(self.dataset, job, self.batch_size or 1, self.worker, self.workers)
-        samples, positions = self.stream.take(job)
-        if not samples or (self.drop_last and self.batch_size is not None and len(samples) < self.batch_size):
+        samples, positions, taken = self.stream.take(job)
+        if not taken or (self.drop_last and self.batch_size is not None and taken < self.batch_size):
             return EndOfStream
-        if job.skip:
-            return None
+        if job.skip or not samples:
+            return NoBatch
         return self._collate(samples if self.batch_size is not None else samples[0], job, positions, None)
 
     def _collate(self, samples: Any, job: Job, indices: Sequence[Any], repeats: list[int] | None) -> Any:
@@ -140,28 +144,32 @@ class _Stream:
         self.next = job.number if not self.lazy else 0  # the batch that begins where the stream stands
         self.position = 0  # of this worker's samples
 
-    def take(self, job: Job) -> tuple[list[Any], list[int]]:
-        """The samples of a batch (functions that were not called, if it is to be skipped), and their positions."""
+    def take(self, job: Job) -> tuple[list[Any], list[int], int]:
+        """The samples of a batch (functions that were not called, if it is to be passed over), their positions, and how many
+        there were with those that were skipped."""
         if self.lazy:
             while self.next < job.number:
                 self._read(job, call=False)
         return self._read(job, call=not job.skip)
 
-    def _read(self, job: Job, call: bool) -> tuple[list[Any], list[int]]:
+    def _read(self, job: Job, call: bool) -> tuple[list[Any], list[int], int]:
         samples: list[Any] = []
         positions: list[int] = []
-        while len(samples) < self.size:
+        taken = 0
+        while taken < self.size:
             position = self.position * self.workers + self.worker
             with draws.fetching(job.seed, job.epoch, [position]), ordering(self.order), _noting(job, [position]):
                 try:
                     sample = next(self.samples)
                 except StopIteration:
                     break
-                samples.append(sample() if self.lazy and call else sample)
-            positions.append(position)
-            self.position += 1
+                taken += 1
+                self.position += 1
+                with suppress(SkipSample):
+                    samples.append(sample() if self.lazy and call else sample)
+                    positions.append(position)
         self.next = job.number + 1 if not self.lazy else self.next + 1
-        return samples, positions
+        return samples, positions, taken
 
 
 class _noting:  # noqa: N801  (a context manager, cheaper than a generator)

@@ -16,7 +16,7 @@ from multiprocessing import connection
 from typing import Any
 
 from minidl.data import worker
-from minidl.data.fetch import EndOfStream, Job
+from minidl.data.fetch import EndOfStream, Job, NoBatch
 from minidl.data.shared import Message, Receiver, make_folder, remove_folder
 
 PATIENCE = 2.0  # seconds that a worker gets to end by itself, and then by SIGTERM
@@ -208,7 +208,7 @@ class Epoch(Iterator[Any]):
         in_order: hand the batches out in the order of the jobs; else as they come.
         keep: whether the pool lives on afterwards.
         whole: whether the first end of a stream is the end of all (they go through the same one).
-        progress: is told the number of batches handed out.
+        progress: is told how many batches of the epoch have been handed out.
     """
 
     def __init__(
@@ -225,6 +225,7 @@ class Epoch(Iterator[Any]):
         self.open = set(range(len(pool.processes)))  # workers whose stream goes on
         self.order: deque[int] = deque()  # whose batch comes next
         self.last = False
+        self.handed_out = 0
         pool.serial += 1
         pool.busy = True
         self._end = weakref.finalize(self, _release if keep else Pool.close, pool)
@@ -277,8 +278,9 @@ class Epoch(Iterator[Any]):
                         self.order.clear()  # what is on its way is the end too
                         continue
                 self._hand_out()
-                if batch is not EndOfStream and not job.skip:
-                    self.progress()
+                if batch is not EndOfStream and batch is not NoBatch:
+                    self.handed_out = job.number + 1 if self.in_order else self.handed_out + 1
+                    self.progress(self.handed_out)
                     return batch
         except Exception:
             self.close()

@@ -32,8 +32,13 @@ def ordering(generator: random.Generator) -> Iterator[None]:
         _order.reset(token)
 
 
+def current_generator() -> random.Generator:
+    """Where an order is drawn from: within a DataLoader the loader's (seed, epoch), else ``minidl.default_generator``."""
+    return _order.get() or random.default_generator
+
+
 def _generator(own: random.Generator | None) -> random.Generator:
-    return own or _order.get() or random.default_generator
+    return own or current_generator()
 
 
 def _check_num_samples(num_samples: Any) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from minidl import random
 from minidl.backend import set_num_threads
 from minidl.data.dataset import Dataset
-from minidl.data.fetch import EndOfStream, Fetcher, Job
+from minidl.data.fetch import EndOfStream, Fetcher, Job, NoBatch
 from minidl.data.shared import Sender, remove_folder
 
 TOO_LONG = 20_000  # characters of a traceback: what comes before the last ones is left out
@@ -152,7 +152,7 @@ def _serve(channel: Any, worker: int, fetcher: Fetcher, sender: Sender, begun: F
         if begun is None:
             try:
                 batch = fetcher.fetch(job)
-                answer = batch if batch is EndOfStream else sender.pack(batch)
+                answer = batch if batch is EndOfStream or batch is NoBatch else sender.pack(batch)
                 del batch
             except Exception as error:
                 answer = _failure(worker, error)
