@@ -34,7 +34,9 @@ def make_images(folder: Path, count: int = 256) -> None:
 
     draw = np.random.default_rng(0)
     for i in range(count):
-        coarse = Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((500, 375), Image.Resampling.BICUBIC)
+        coarse = Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(
+            (500, 375), Image.Resampling.BICUBIC
+        )
         pixels = np.asarray(coarse, np.int16) + draw.normal(0, 9, (375, 500, 1)).astype(np.int16)
         path = folder / "ab"[i % 2] / f"{i:04}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +66,9 @@ def measure(case: str, count: int, folder: str, engines: list[str], options: Any
 
 def main() -> None:
     parser = cli.parser(__doc__, ["torch", "minidl"], rounds=5, seconds=2.0)
-    parser.add_argument("--workers", nargs="+", type=int, default=[0, 1, 2], help="numbers of worker processes (default: 0 1 2)")
+    parser.add_argument(
+        "--workers", nargs="+", type=int, default=[0, 1, 2], help="numbers of worker processes (default: 0 1 2)"
+    )
     parser.add_argument("--images", type=Path, help="a folder of class folders of .jpg files")
     options = cli.parse(parser)
     names = [engine.name for engine in installed(options.engines)]
@@ -95,13 +99,21 @@ def main() -> None:
                             continue
                         peer = rates[name] / rates["torch"] if "torch" in rates and name != "pillow" else None
                         cores = min(max(count, 1), all_cores())
-                        bare = rates[name] / (cores * rates["pillow"]) if "pillow" in rates and name != "pillow" else None
+                        bare = (
+                            rates[name] / (cores * rates["pillow"]) if "pillow" in rates and name != "pillow" else None
+                        )
                         progress.say(
                             table.add(
-                                title, "-" if name == "pillow" else count, name, number(rates[name]), f"{100 * spread(one['rates']):.0f}%",
-                                number(peer), "-" if bare is None else f"{100 * bare:.0f}%",
-                                "-" if name == "pillow" else f"{1e3 * one['first']:.0f} ms", mebibytes(one["memory"]),
-                            )  # fmt: skip
+                                title,
+                                "-" if name == "pillow" else count,
+                                name,
+                                number(rates[name]),
+                                f"{100 * spread(one['rates']):.0f}%",
+                                number(peer),
+                                "-" if bare is None else f"{100 * bare:.0f}%",
+                                "-" if name == "pillow" else f"{1e3 * one['first']:.0f} ms",
+                                mebibytes(one["memory"]),
+                            )
                         )
         finally:
             progress.close()

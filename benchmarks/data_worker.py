@@ -2,10 +2,10 @@
 
     python -m benchmarks.data_worker ENGINE CASE WORKERS FOLDER
 
-Engines: minidl, torch, pillow. Cases: cifar (50,000 images in memory, crop, flip, normalise), folder (JPEG files in FOLDER, a random
-crop resized to 224, flip, normalise). ``pillow`` is the bare work of the second case: open, decode, crop, resize, in one thread.
-
-torchvision is not needed: what it would do to a PIL image is written out here, with the same calls of Pillow, for PyTorch's loader.
+Engines: minidl, torch, pillow. Cases: cifar (50,000 images in memory, crop, flip, normalise), folder (JPEG files in FOLDER, a
+random crop resized to 224, flip, normalise). ``pillow`` is the bare work of the second case: open, decode, crop, resize, in one
+thread. torchvision is not needed: what it would do to a PIL image is written out here for PyTorch's loader, with the same calls
+of Pillow.
 """
 
 from __future__ import annotations
@@ -187,7 +187,9 @@ def main() -> None:
     say(first=first)
     for line in sys.stdin:
         seconds = json.loads(line)["seconds"]
-        if engine != "pillow":  # workers that slept while others had their turn have batches ready, which cost nothing now
+        if (
+            engine != "pillow"
+        ):  # workers that slept while others had their turn have batches ready, which cost nothing now
             for _ in range(2 * workers):
                 next(images)
         count, start = 0, time.perf_counter()
