@@ -199,8 +199,11 @@ def test_to_dtype_scales_between_integers_and_floats():
     assert back.dtype == np.uint8 and (back == pixels).all()
     assert (ToDtype(np.float32)(pixels) == pixels).all()
     assert (ToDtype(np.float64, scale=True)(floats) == floats).all()
-    with pytest.raises(NotImplementedError, match="from uint8 to int32"):
-        ToDtype(np.int32, scale=True)(pixels)
+    wide = ToDtype(np.int32, scale=True)(pixels)
+    assert wide.dtype == np.int32 and (wide == pixels.astype(np.int32) * 2**23).all()
+    assert (ToDtype(np.uint8, scale=True)(wide) == pixels).all()
+    with pytest.raises(RuntimeError, match="from float32 to int32"):
+        ToDtype(np.int32, scale=True)(floats)
 
 
 def test_each_transform_of_a_pipeline_draws_its_own_numbers():

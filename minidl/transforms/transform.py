@@ -1,8 +1,8 @@
-"""What a transform is: parameters are drawn in one method and applied in another. And ``Compose``, a chain of them."""
+"""What a transform is: parameters are drawn in one method and applied in another."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from minidl.backend import Backend, backend_of
@@ -79,46 +79,16 @@ class Transform:
         return f"{type(self).__name__}({self.extra_repr()})"
 
 
-class Compose:
-    """Transforms one after the other.
-
-    Args:
-        transforms: transforms, or functions that take and return an image.
-
-    Raises:
-        TypeError: if ``transforms`` is not a sequence of callables.
-        ValueError: if it is empty.
-
-    Example:
-        >>> from minidl.transforms import Normalize, RandomCrop, RandomHorizontalFlip
-        >>> augment = Compose([RandomCrop(28, padding=2), RandomHorizontalFlip(), Normalize([0.286], [0.353])])
-        >>> augment(minidl.zeros(64, 1, 28, 28)).shape
-        (64, 1, 28, 28)
-    """
-
-    def __init__(self, transforms: Sequence[Callable[[Any], Any]]) -> None:
-        if not isinstance(transforms, Sequence) or not all(callable(t) for t in transforms):
-            raise TypeError(f"Compose: expected a sequence of callables, got {transforms!r}")
-        if not transforms:
-            raise ValueError("Compose: pass at least one transform")
-        self.transforms = transforms
-
-    @property
-    def batched(self) -> bool:
-        """Whether every transform takes a batch."""
-        return all(is_batched(t) for t in self.transforms)
-
-    def __call__(self, *inputs: Any) -> Any:
-        for transform in self.transforms:
-            outputs = transform(*inputs)
-            inputs = outputs if len(inputs) > 1 else (outputs,)
-        return outputs
-
-    def __repr__(self) -> str:
-        return "\n".join(["Compose(", *(f"    {t!r}" for t in self.transforms), ")"])
-
-
 def is_batched(transform: Callable[[Any], Any] | None) -> bool:
     """Whether a transform may be given a whole batch (N, C, H, W). A function is taken to know single images only,
     unless it has an attribute ``batched`` that is true."""
     return transform is None or bool(getattr(transform, "batched", False))
+
+
+def __getattr__(name: str) -> Any:
+    """``Compose`` is found here too, where it used to be."""
+    if name == "Compose":
+        from minidl.transforms.containers import Compose
+
+        return Compose
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

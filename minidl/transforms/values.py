@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.backend import Backend
+from minidl.transforms.functional.conversion import check_mean_std, normalize, to_dtype
 from minidl.transforms.transform import Transform
 
 
@@ -17,10 +17,13 @@ class ToDtype(Transform):
     Args:
         dtype: the wanted dtype, such as ``minidl.float32``.
         scale: whether values keep their meaning: 0 to 255 (or the largest value of another integer dtype) corresponds
-            to 0 to 1 in floating point. Between floating point dtypes nothing is scaled.
+            to 0 to 1 in floating point. Between integer dtypes bits are added or dropped; between floating point dtypes
+            nothing is scaled.
 
     Raises:
-        NotImplementedError: when called with ``scale=True`` to convert between two integer dtypes.
+        RuntimeError: when called with ``scale=True`` to convert to an integer dtype with more bits than the floating point
+            dtype can tell apart, such as from float32 to int32.
+        TypeError: when called with a PIL image (apply ``ToImage`` first).
 
     Example:
         >>> ToDtype(minidl.float32, scale=True)(np.full((1, 1, 1), 255, np.uint8))
@@ -31,25 +34,18 @@ class ToDtype(Transform):
         self.dtype = np.dtype(dtype)
         self.scale = scale
 
-    def apply(self, xp: Backend, array: Any, params: dict[str, Any]) -> Any:
-        if array.dtype == self.dtype:
-            return array
-        from_integer, to_integer = array.dtype.kind in "iu", self.dtype.kind in "iu"
-        if not self.scale or not (from_integer or to_integer):
-            return array.astype(self.dtype)
-        if from_integer and to_integer:
-            raise NotImplementedError(
-                f"ToDtype: scale=True from {array.dtype} to {self.dtype} (both integers) is not supported"
-            )
-        if from_integer:
-            out = array.astype(self.dtype)
-            out /= self.dtype.type(np.iinfo(array.dtype).max)
-            return out
-        # Every integer gets an equally wide piece of [0, 1]; the small number keeps 1.0 from landing one too high.
-        return (array * array.dtype.type(np.iinfo(self.dtype).max + 1.0 - 1e-3)).astype(self.dtype)
+    def transform(self, image: Any, params: dict[str, Any]) -> Any:
+        return to_dtype(image, self.dtype, self.scale)
 
     def extra_repr(self) -> str:
         return f"dtype={self.dtype}, scale={self.scale}"
+
+
+class ConvertImageDtype(ToDtype):
+    """``ToDtype(dtype, scale=True)``, under the name that it had before."""
+
+    def __init__(self, dtype: Any = np.float32) -> None:
+        super().__init__(dtype, scale=True)
 
 
 class Normalize(Transform):
@@ -57,33 +53,24 @@ class Normalize(Transform):
 
     Args:
         mean, std: one number for each channel, in the units of the image.
+        inplace: whether to write the result into the image.
 
     Raises:
         ValueError: if a standard deviation is zero or the lengths differ; or, when called, if the number of channels
             does.
-        TypeError: when called with images of an integer dtype (convert them with ``ToDtype`` first).
+        TypeError: when called with images of an integer dtype (convert them with ``ToDtype`` first) or with a PIL image.
+
+    Example:
+        >>> Normalize([0.5], [0.25])(np.ones((1, 1, 1), np.float32))
+        array([[[2.]]], dtype=float32)
     """
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        self.mean, self.std = list(mean), list(std)
-        if len(self.mean) != len(self.std):
-            raise ValueError(f"Normalize: mean has {len(self.mean)} values and std has {len(self.std)}")
-        if 0 in self.std:
-            raise ValueError(f"Normalize: std contains zero, which would lead to division by zero: {self.std}")
+    def __init__(self, mean: Sequence[float], std: Sequence[float], inplace: bool = False) -> None:
+        self.mean, self.std = check_mean_std(mean, std, type(self).__name__)
+        self.inplace = inplace
 
-    def apply(self, xp: Backend, array: Any, params: dict[str, Any]) -> Any:
-        if array.dtype.kind != "f":
-            raise TypeError(
-                f"Normalize: expected images of a floating point dtype, got {array.dtype}; apply ToDtype first"
-            )
-        if len(self.mean) not in (1, array.shape[-3]):
-            raise ValueError(
-                f"Normalize: {len(self.mean)} means for images of {array.shape[-3]} channels, shape {array.shape}"
-            )
-        mean, std = (xp.from_numpy(np.array(v, dtype=array.dtype).reshape(-1, 1, 1)) for v in (self.mean, self.std))
-        out = array - mean
-        out /= std
-        return out
+    def transform(self, image: Any, params: dict[str, Any]) -> Any:
+        return normalize(image, self.mean, self.std, self.inplace)
 
     def extra_repr(self) -> str:
-        return f"mean={self.mean}, std={self.std}"
+        return f"mean={self.mean}, std={self.std}, inplace={self.inplace}"

@@ -1,1 +1,95 @@
 """What the transforms do, as functions of an image and given parameters, named as in ``torchvision.transforms.v2.functional``."""
+
+from minidl.transforms.functional.blur import erase, gaussian_blur, gaussian_noise
+from minidl.transforms.functional.color import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_gamma,
+    adjust_hue,
+    adjust_saturation,
+    cast_color,
+    permute_channels,
+    rgb_to_grayscale,
+    to_grayscale,
+)
+from minidl.transforms.functional.conversion import (
+    convert_image_dtype,
+    normalize,
+    pil_to_tensor,
+    to_dtype,
+    to_image,
+    to_pil_image,
+    to_tensor,
+)
+from minidl.transforms.functional.geometry import (
+    center_crop,
+    crop,
+    five_crop,
+    hflip,
+    horizontal_flip,
+    pad,
+    ten_crop,
+    vertical_flip,
+    vflip,
+)
+from minidl.transforms.functional.levels import adjust_sharpness, autocontrast, equalize, invert, posterize, solarize
+from minidl.transforms.functional.meta import (
+    get_dimensions,
+    get_image_num_channels,
+    get_image_size,
+    get_num_channels,
+    get_size,
+)
+from minidl.transforms.functional.resize import resize, resized_crop
+from minidl.transforms.functional.warp import affine, elastic, elastic_transform, perspective, rotate
+from minidl.transforms.interpolation import InterpolationMode
+
+__all__ = [
+    "InterpolationMode",
+    "adjust_brightness",
+    "adjust_contrast",
+    "adjust_gamma",
+    "adjust_hue",
+    "adjust_saturation",
+    "adjust_sharpness",
+    "affine",
+    "autocontrast",
+    "cast_color",
+    "center_crop",
+    "convert_image_dtype",
+    "crop",
+    "elastic",
+    "elastic_transform",
+    "equalize",
+    "erase",
+    "five_crop",
+    "gaussian_blur",
+    "gaussian_noise",
+    "get_dimensions",
+    "get_image_num_channels",
+    "get_image_size",
+    "get_num_channels",
+    "get_size",
+    "hflip",
+    "horizontal_flip",
+    "invert",
+    "normalize",
+    "pad",
+    "permute_channels",
+    "perspective",
+    "pil_to_tensor",
+    "posterize",
+    "resize",
+    "resized_crop",
+    "rgb_to_grayscale",
+    "rotate",
+    "solarize",
+    "ten_crop",
+    "to_dtype",
+    "to_grayscale",
+    "to_image",
+    "to_pil_image",
+    "to_tensor",
+    "vertical_flip",
+    "vflip",
+]
