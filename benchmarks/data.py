@@ -71,6 +71,8 @@ def main() -> None:
     )
     parser.add_argument("--images", type=Path, help="a folder of class folders of .jpg files")
     options = cli.parse(parser)
+    if options.images is not None and not any(options.images.glob("*/*.jpg")):
+        parser.error(f"--images {options.images}: no .jpg files in folders there")
     names = [engine.name for engine in installed(options.engines)]
     when = datetime.now().astimezone()
     path = result_path(options.out, "data", when, ".json")

@@ -118,3 +118,16 @@ def test_a_draw_that_cannot_be_assigned_to_samples_is_refused():
         draws.uniform(1, 2)
     with draws.fetching(0, 0, ["a.png"]), pytest.raises(RuntimeError, match=r"'a\.png'"):
         draws.uniform(1, 2)
+
+
+@given(st.data())
+def test_few_numbers_are_computed_in_another_way_and_are_the_same(data):
+    words = [data.draw(st.integers(0, 2**32 - 1)) for _ in range(6)]
+    counter, key = words[:4], words[4:]
+    plain = draws.philox_block(tuple(counter), tuple(key))
+    assert list(plain) == draws.philox4x32(np.array([counter]).T, np.array(key))[:, 0].tolist()
+    seed, epoch = data.draw(st.integers(0, 2**64 - 1)), data.draw(st.integers(0, 2**32 - 1))
+    indices = data.draw(st.lists(st.integers(0, 2**48 - 1), min_size=20, max_size=20))
+    many = draws.uniform_for(seed, epoch, indices, 7, stream=3, repeats=list(range(20)))
+    for i in range(20):
+        assert (draws.uniform_for(seed, epoch, indices[i : i + 1], 7, 3, repeats=[i]) == many[i]).all()

@@ -571,7 +571,8 @@ def test_random_resized_crop_tries_ten_times():
     crop = RandomResizedCrop(8, scale=(0.5, 2.0), ratio=(1.0, 1.0))
     with draws.fetching(0, 0, range(500)):
         params = crop.make_params((500, 1, 100, 100))
-    u = draws.uniform_for(0, 0, range(500), 40).reshape(500, 10, 4)
+    u = np.concatenate([draws.uniform_for(0, 0, range(500), n, stream) for stream, n in enumerate((4, 36))], axis=1)
+    u = u.reshape(500, 10, 4)
     side = np.rint(np.sqrt(10000 * (0.5 + 1.5 * u[..., 0])))
     want = [next((s for s in sides if s <= 100), 100) for sides in side]
     assert (params["height"] == want).all() and (params["width"] == want).all()
@@ -598,6 +599,12 @@ def test_every_transform_draws_the_same_however_it_ends():
             transform(image)
             after.append(draws.uniform(1, 1).item())
         assert after[0] == after[1]
+        with draws.fetching(0, 0, [5]):
+            transform(images[0])
+            after.append(draws.uniform(1, 1).item())
+        with draws.fetching(0, 0, [5]):
+            transform(images[1])
+            assert draws.uniform(1, 1).item() == after[2]
 
 
 @pytest.mark.parametrize(

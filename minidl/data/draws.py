@@ -51,6 +51,20 @@ def philox4x32(counter: np.ndarray, key: np.ndarray) -> np.ndarray:
     return np.stack([even[0], odd[0], even[1], odd[1]])
 
 
+FEW = 6  # blocks: for fewer the overhead of array operations is longer than the plain computation
+
+
+def philox_block(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:
+    """``philox4x32`` of a single counter, in plain integers."""
+    a, b, c, d = counter
+    k, m = key
+    for _ in range(10):
+        p, q = a * 0xD2511F53, c * 0xCD9E8D57
+        a, b, c, d = (q >> 32) ^ b ^ k, q & 0xFFFFFFFF, (p >> 32) ^ d ^ m, p & 0xFFFFFFFF
+        k, m = (k + 0x9E3779B9) & 0xFFFFFFFF, (m + 0xBB67AE85) & 0xFFFFFFFF
+    return a, b, c, d
+
+
 def uniform_for(
     seed: int, epoch: int, indices: Sequence[int] | np.ndarray, count: int, stream: int = 0, repeats: Any = 0
 ) -> np.ndarray:
@@ -82,7 +96,12 @@ def uniform_for(
     counter[1] = (index & _LOW)[:, None]
     counter[2] = (index >> _32 & np.uint64(0xFFFF))[:, None] | np.uint64(stream << 16)
     counter[3] = np.uint64(epoch)
-    words = philox4x32(counter.reshape(4, -1), np.array([seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF], dtype=np.uint64))
+    key = seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF
+    flat = counter.reshape(4, -1)
+    if flat.shape[1] <= FEW:
+        words = np.array([philox_block(block, key) for block in zip(*flat.tolist(), strict=True)]).reshape(-1, 4).T
+    else:
+        words = philox4x32(flat, np.array(key, dtype=np.uint64))
     return words.reshape(4, index.size, blocks).transpose(1, 2, 0).reshape(index.size, 4 * blocks)[:, :count] * 2.0**-32
 
 
@@ -127,13 +146,18 @@ def fetching(
         _current.reset(token)
 
 
+def keyed() -> bool:
+    """Whether ``uniform`` computes its numbers for samples that a loader fetches, and takes them from no generator."""
+    return _current.get() is not None
+
+
 def uniform(rows: int, count: int) -> np.ndarray:
     """Return ``count`` numbers from [0, 1) for each of ``rows`` samples: what a random transform calls.
 
     Within a loader the rows are the samples being fetched, in their order, and each call uses the next stream: the
     first random transform of a pipeline draws from stream 0, the second from stream 1. For this to be the same for one
     image and for a batch, a transform calls once for each image or batch and draws as many numbers whatever they turn
-    out to be.
+    out to be. (A call for no numbers costs little, and uses its stream all the same.)
 
     Returns:
         Array of shape (rows, count), dtype float64.

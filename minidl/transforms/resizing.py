@@ -105,7 +105,21 @@ class RandomResizedCrop(Transform):
     def make_params(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Return ``{"top": …, "left": …, "height": …, "width": …}``, int arrays (N,)."""
         rows, columns = shape[-2:]
-        u = draws.uniform(images_in(shape), 4 * ATTEMPTS).reshape(-1, ATTEMPTS, 4)
+        chosen = self._windows(draws.uniform(images_in(shape), 4), rows, columns)
+        missing = bool((chosen[:, 2] == 0).any())
+        # Nearly always the first window fits into every image. Where numbers are keyed, the others need not be computed then.
+        count = 4 * (ATTEMPTS - 1) if missing or not draws.keyed() else 0
+        more = self._windows(draws.uniform(images_in(shape), count), rows, columns)
+        if missing:
+            chosen = np.where(chosen[:, 2:3] == 0, more, chosen)
+            chosen = np.where(chosen[:, 2:3] == 0, self._middle(rows, columns), chosen)
+        return {"top": chosen[:, 0], "left": chosen[:, 1], "height": chosen[:, 2], "width": chosen[:, 3]}
+
+    def _windows(self, u: np.ndarray, rows: int, columns: int) -> np.ndarray:
+        """Of each row of numbers, four to a window, the first window that fits: (top, left, height, width), or zeros."""
+        u = u.reshape(len(u), -1, 4)
+        if not u.size:
+            return np.zeros((len(u), 4), np.int64)
         area = rows * columns * (self.scale[0] + u[..., 0] * (self.scale[1] - self.scale[0]))
         low, high = np.log(self.ratio)
         ratio = np.exp(low + u[..., 1] * (high - low))
@@ -115,8 +129,7 @@ class RandomResizedCrop(Transform):
         left = (u[..., 3] * (columns - width + 1)).astype(np.int64)
         first = np.argmax(fits, axis=1)
         drawn = np.stack([top, left, height, width], axis=-1)[np.arange(len(u)), first]
-        chosen = np.where(fits.any(axis=1)[:, None], drawn, self._middle(rows, columns))
-        return {"top": chosen[:, 0], "left": chosen[:, 1], "height": chosen[:, 2], "width": chosen[:, 3]}
+        return np.where(fits.any(axis=1)[:, None], drawn, 0)
 
     def _middle(self, rows: int, columns: int) -> np.ndarray:
         """(top, left, height, width) of the largest window in the middle with a permitted ratio, of at least one pixel."""
