@@ -71,7 +71,7 @@ def test_folders_below_a_class_are_sorted_too(tmp_path):
 def test_a_sample(tree):
     dataset = ImageFolder(tree, transform=lambda image: ("seen", image), target_transform=lambda label: label + 10)
     (seen, image), label = dataset[1]
-    assert seen == "seen" and label == 11 and type(image) is Image.Image and image.mode == "RGB"
+    assert seen == "seen" and label == 11 and isinstance(image, Image.Image) and image.mode == "RGB"
     assert (np.asarray(image) == np.asarray(picture(seed=2))).all()
     assert dataset[-3][1] == dataset[np.int64(1)][1] == 11
     for index in (4, -5):

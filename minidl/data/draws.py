@@ -88,21 +88,32 @@ def uniform_for(
         >>> bool((uniform_for(seed=0, epoch=3, indices=[8], count=2) == both[1]).all())
         True
     """
-    index = np.asarray(indices, dtype=np.int64).astype(np.uint64)
     blocks = -(-count // 4)
+    key = seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF
+    if len(indices) * blocks <= FEW:
+        return _few(key, epoch, indices, count, blocks, stream, repeats)
+    index = np.asarray(indices, dtype=np.int64).astype(np.uint64)
     counter = np.empty((4, index.size, blocks), dtype=np.uint64)
     again = np.asarray(repeats, dtype=np.uint64).reshape(-1, 1) & np.uint64(0xFFFF)
     counter[0] = np.arange(blocks, dtype=np.uint64) | again << np.uint64(16)
     counter[1] = (index & _LOW)[:, None]
     counter[2] = (index >> _32 & np.uint64(0xFFFF))[:, None] | np.uint64(stream << 16)
     counter[3] = np.uint64(epoch)
-    key = seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF
-    flat = counter.reshape(4, -1)
-    if flat.shape[1] <= FEW:
-        words = np.array([philox_block(block, key) for block in zip(*flat.tolist(), strict=True)]).reshape(-1, 4).T
-    else:
-        words = philox4x32(flat, np.array(key, dtype=np.uint64))
+    words = philox4x32(counter.reshape(4, -1), np.array(key, dtype=np.uint64))
     return words.reshape(4, index.size, blocks).transpose(1, 2, 0).reshape(index.size, 4 * blocks)[:, :count] * 2.0**-32
+
+
+def _few(
+    key: tuple[int, int], epoch: int, indices: Any, count: int, blocks: int, stream: int, repeats: Any
+) -> np.ndarray:
+    """``uniform_for`` without arrays."""
+    rows = []
+    again = [repeats] * len(indices) if isinstance(repeats, int) else repeats
+    for i, r in zip(indices, again, strict=True):
+        index, repeat = int(i), (int(r) & 0xFFFF) << 16
+        fixed = index & 0xFFFFFFFF, index >> 32 & 0xFFFF | stream << 16, epoch
+        rows.append([word for block in range(blocks) for word in philox_block((block | repeat, *fixed), key)][:count])
+    return np.array(rows, np.float64).reshape(len(rows), count) * 2.0**-32
 
 
 @dataclass

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minidl.io.download import DownloadError, check_integrity, extract_archive, fetch
 from minidl.datasets.vision import InMemoryDataset, check_labels
+from minidl.io.download import DownloadError, check_integrity, extract_archive, fetch
 
 VALUES = 3 * 32 * 32  # of an image: all red values by rows, then all green, then all blue
 

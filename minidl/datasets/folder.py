@@ -42,7 +42,10 @@ def default_loader(path: str | os.PathLike[str], draft: tuple[int, int] | None =
     with open(path, "rb") as file, Image.open(file) as image:
         if draft is not None:
             image.draft(None, (draft[1], draft[0]))  # changes nothing but JPEGs
-        return image.convert("RGB")
+        if image.mode != "RGB":
+            return image.convert("RGB")
+        image.load()  # ``convert`` would make a copy
+        return image
 
 
 class DatasetFolder(VisionDataset):

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from minidl.io.download import DownloadError, check_integrity, fetch, gunzip, md5_of
 from minidl.datasets.vision import InMemoryDataset, check_labels
+from minidl.io.download import DownloadError, check_integrity, fetch, gunzip, md5_of
 from minidl.tensor import Tensor
 
 UBYTE = 8  # how an idx file says that its values are unsigned bytes

@@ -65,7 +65,9 @@ def pil_to_tensor(image: Any) -> Tensor:
     if not is_pil(image):
         raise TypeError(f"pil_to_tensor: expected a PIL image, got {type(image).__name__}")
     # Pillow's bools are bytes of 255, which are not equal to NumPy's.
-    pixels = np.asarray(image.convert("L")) > 0 if image.mode == "1" else np.array(image)
+    pixels = np.asarray(image.convert("L")) > 0 if image.mode == "1" else np.asarray(image)
+    if pixels.ndim == 2:  # else it is copied below
+        pixels = pixels.copy()
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)  # I;16B
     return Tensor.wrap(_channels_first(backend_of(pixels), pixels))
 
