@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+from PIL import Image
+
+from minidl.data import DataLoader
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -23,7 +29,7 @@ def test_the_quick_start_is_two_commands_each_complete_in_itself():
 
 def test_the_training_loops_shown_run_and_learn(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    bare, with_trainer, record = blocks("python")
+    bare, with_trainer, _, record = blocks("python")
     names = {}
     exec(bare, names)  # the README's own code
     losses = [float(x) for x in re.findall(r"loss ([\d.]+)", capsys.readouterr().out)]
@@ -40,10 +46,38 @@ def test_the_training_loops_shown_run_and_learn(tmp_path, monkeypatch, capsys):
     assert record.strip() in source  # the record shown is the one that is used
 
 
-def test_the_examples_refuse_bad_options():
-    import subprocess
-    import sys
+def test_the_loader_shown_works_on_files_of_cifars_form(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data" / "cifar-10-batches-bin"
+    folder.mkdir(parents=True)
+    for i in range(1, 6):
+        (folder / f"data_batch_{i}.bin").write_bytes(bytes([i]) + bytes(range(256)) * 12)
+    names = {"DataLoader": DataLoader}
+    exec(blocks("python")[2].replace("download=True, ", ""), names)
+    (images, labels), state = next(iter(names["loader"])), names["state"]
+    assert images.shape == (5, 3, 32, 32) and sorted(labels.tolist()) == [1, 2, 3, 4, 5]
+    assert state == {"seed": 0, "epoch": 0, "batch": 0}
 
+
+def test_the_augmentation_example_runs(tmp_path):
+    script = Path(__file__).parent.parent / "examples" / "augmentation.py"
+
+    def run(*options):
+        command = [sys.executable, script, "--out", tmp_path / "runs", *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    done = run("--train", "50", "--epochs", "1", "--seeds", "1")
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"^  .* \d+\.\d %  \(", done.stdout, re.MULTILINE)) == 11
+    with Image.open(tmp_path / "runs" / "contact-sheet.png") as sheet:
+        assert sheet.width > 1000 and sheet.height > 700
+    assert (tmp_path / "runs" / "accuracy.png").exists()
+    assert "--train must be from 50 to 6000" in run("--train", "10").stderr
+    (tmp_path / "empty").mkdir()
+    assert "no .jpg or .png files there" in run("--images", tmp_path / "empty").stderr
+
+
+def test_the_examples_refuse_bad_options():
     script = Path(__file__).parent.parent / "examples" / "quickstart.py"
     done = subprocess.run([sys.executable, script, "--epochs", "0"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2

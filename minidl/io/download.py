@@ -50,19 +50,37 @@ def md5_of(content: bytes | str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def check_integrity(path: str | os.PathLike[str], md5: str | None = None) -> bool:
-    """Whether there is a file at ``path``, and its MD5 is ``md5`` if one is given."""
-    return os.path.isfile(path) and (md5 is None or md5_of(path) == md5)
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of the file at a path, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, hashlib.sha256).hexdigest()
 
 
-def fetch(addresses: Sequence[str], path: str | os.PathLike[str], md5: str | None = None) -> Path:
+def check_integrity(path: str | os.PathLike[str], md5: str | None = None, sha256: str | None = None) -> bool:
+    """Whether there is a file at ``path``, with these digests if they are given; ``sha256`` may be a beginning."""
+    return os.path.isfile(path) and _complaint(path, md5, sha256) is None
+
+
+def _complaint(path: str | os.PathLike[str], md5: str | None, sha256: str | None) -> str | None:
+    """Which digest of a file is another one than expected, if one is."""
+    if md5 is not None and (found := md5_of(path)) != md5:
+        return f"MD5 {found} and {os.path.getsize(path)} bytes, expected MD5 {md5}"
+    if sha256 is not None and not (found := sha256_of(path)).startswith(sha256):
+        return f"SHA-256 {found} and {os.path.getsize(path)} bytes, expected one that begins with {sha256}"
+    return None
+
+
+def fetch(
+    addresses: Sequence[str], path: str | os.PathLike[str], md5: str | None = None, sha256: str | None = None
+) -> Path:
     """Fetch a file, unless it is there already and right.
 
     Args:
         addresses: where it can be had; they are tried in turn.
         path: where it goes; missing folders are made. Until it is whole and right, it is ``path`` with ``.part``
             appended, and if the connection breaks off or the program ends, the next attempt continues there.
-        md5: its MD5; without one, a file that is there is taken as it is.
+        md5, sha256: its digests, of the second one a beginning is enough; without any, a file that is there is taken as it
+            is.
 
     Returns:
         The path.
@@ -77,14 +95,14 @@ def fetch(addresses: Sequence[str], path: str | os.PathLike[str], md5: str | Non
         >>> fetch(["https://example.org/a.gz"], "data/a.gz", "0123456789abcdef0123456789abcdef")  # doctest: +SKIP
     """
     path = Path(path)
-    if check_integrity(path, md5):
+    if check_integrity(path, md5, sha256):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     reasons = []
     for address in addresses:
         try:
-            _fetch_from(address, part, md5)
+            _fetch_from(address, part, md5, sha256)
         except _FailedError as error:
             reasons.append(f"  {address}: {error}")
         else:
@@ -93,9 +111,9 @@ def fetch(addresses: Sequence[str], path: str | os.PathLike[str], md5: str | Non
     raise DownloadError("\n".join([f"could not download {path.name}. Tried:", *reasons]))
 
 
-def _fetch_from(address: str, part: Path, md5: str | None) -> None:
+def _fetch_from(address: str, part: Path, md5: str | None, sha256: str | None) -> None:
     """Fill ``part`` from one address until it is whole and right."""
-    if md5 is None:
+    if md5 is None and sha256 is None:
         part.unlink(missing_ok=True)  # the rest of what? Only a digest could tell that the pieces fit together
     dropped = 0
     while True:
@@ -107,13 +125,12 @@ def _fetch_from(address: str, part: Path, md5: str | None) -> None:
             if dropped == ATTEMPTS or part.stat().st_size <= begun:
                 raise _FailedError(f"{error} (attempt {dropped})") from error
             continue
-        found = md5_of(part)
-        if md5 is None or found == md5:
+        complaint = _complaint(part, md5, sha256)
+        if complaint is None:
             return
-        size = part.stat().st_size
         part.unlink()
         if begun == 0:
-            raise _FailedError(f"what came has MD5 {found} and {size} bytes, expected MD5 {md5}")
+            raise _FailedError(f"what came has {complaint}")
         # Else the beginning was of another file, or the server had changed it: once more from the start.
 
 

@@ -12,7 +12,7 @@ import math
 import os
 import pickletools
 import re
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -66,29 +66,42 @@ def read(path: str | os.PathLike[str]) -> Any:
         >>> batch["data"].shape  # doctest: +SKIP
         (10000, 3072)
     """
-    machine = _Machine()
+    with open(path, "rb") as file:
+        return read_from(file, path, Machine())
+
+
+def read_from(file: IO[bytes], path: str | os.PathLike[str], machine: Machine) -> Any:
+    """As ``read``, from an open file, which is left behind the pickle's end; ``path`` is for messages.
+
+    Raises:
+        ValueError: as ``read``.
+    """
     position: int | None = 0
     try:
-        with open(path, "rb") as file:
-            for opcode, argument, position in pickletools.genops(file):  # noqa: B007  (the error says where)
-                if opcode.name == "STOP":
-                    (result,) = machine.stack
-                    return result
-                machine.do(opcode.name, argument)
+        for opcode, argument, position in pickletools.genops(file):  # noqa: B007  (the error says where)
+            if opcode.name == "STOP":
+                (result,) = machine.stack
+                return result
+            machine.do(opcode.name, argument)
     except OSError:
         raise
     except Exception as error:  # an index, a key or a type that does not fit: the pickle is not what it should be
-        reason = str(error) if isinstance(error, _RefusedError) else f"damaged ({type(error).__name__}: {error})"
+        reason = str(error) if isinstance(error, RefusedError) else f"damaged ({type(error).__name__}: {error})"
         raise ValueError(f"{path}, at byte {position}: {reason}") from error
     raise AssertionError("genops ends with STOP or raises")
 
 
-class _RefusedError(ValueError):
+class RefusedError(ValueError):
     """The pickle holds more than plain data."""
 
 
-class _Machine:
-    """The stack and the memo of a pickle, and what each opcode does to them."""
+class Machine:
+    """The stack and the memo of a pickle, and what each opcode does to them.
+
+    A subclass may know further globals (``known``, and what a call of one stands for: ``reduce``) and persistent ids.
+    """
+
+    known: set[Name] = set()
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -119,15 +132,35 @@ class _Machine:
         elif name in ("SETITEM", "SETITEMS"):
             self.set_items(self.pop(2) if name == "SETITEM" else self.since_mark())
         elif name == "GLOBAL":
-            push(_known(*argument.split(" ", 1)))
+            push(self.named(*argument.split(" ", 1)))
         elif name == "STACK_GLOBAL":
-            push(_known(*self.pop(2)))
+            push(self.named(*self.pop(2)))
         elif name == "REDUCE":
-            push(_reduce(*self.pop(2)))
+            push(self.reduce(*self.pop(2)))
         elif name == "BUILD":
             self.build(*self.pop(2))
+        elif name == "BINPERSID":
+            push(self.persistent(*self.pop(1)))
         elif name not in ("PROTO", "FRAME"):
-            raise _RefusedError(f"the opcode {name} is not allowed: the file holds more than plain data")
+            raise RefusedError(f"the opcode {name} is not allowed: the file holds more than plain data")
+
+    def named(self, module: Any, attribute: Any) -> Name:
+        """A global, if it is one that means something here."""
+        name = Name(_as(str, module), _as(str, attribute))
+        if name not in KNOWN and name not in self.known:
+            raise RefusedError(
+                f"the global {module}.{attribute} is not allowed: reading plain data needs nothing but NumPy's arrays. "
+                "The file may try to run a program; do not open it with pickle"
+            )
+        return name
+
+    def reduce(self, name: Any, arguments: Any) -> Any:
+        """What a call stands for. (Nothing is called.)"""
+        return _reduce(name, arguments)
+
+    def persistent(self, identity: Any) -> Any:
+        """What a persistent id stands for."""
+        raise RefusedError("the opcode BINPERSID is not allowed: the file holds more than plain data")
 
     def pop(self, count: int) -> tuple[Any, ...]:
         """Take the last ``count`` values from the stack."""
@@ -157,7 +190,7 @@ class _Machine:
         target = _as(dict, self.stack[-1])
         for key, value in zip(flat[::2], flat[1::2], strict=True):
             if not isinstance(key, (str, bytes, int)):
-                raise _RefusedError(
+                raise RefusedError(
                     f"a dict's key is of type {type(key).__name__}; text, bytes and integers are allowed"
                 )
             target[key] = value
@@ -167,7 +200,7 @@ class _Machine:
         if isinstance(thing, _Dtype):
             _, thing.order, *others = _as(tuple, state)
             if thing.order not in ("<", ">", "|", "=") or any(x not in (None, -1, 0) for x in others):
-                raise _RefusedError(f"a dtype with the state {state!r} is not one of plain numbers")
+                raise RefusedError(f"a dtype with the state {state!r} is not one of plain numbers")
             self.stack.append(thing)
         elif isinstance(thing, _Array):
             array = _array(*_as(tuple, state))
@@ -175,7 +208,7 @@ class _Machine:
             for place in thing.places:
                 self.memo[place] = array
         else:
-            raise _RefusedError(f"the opcode BUILD is not allowed for {type(thing).__name__}")
+            raise RefusedError(f"the opcode BUILD is not allowed for {type(thing).__name__}")
 
 
 _VALUES = {
@@ -193,16 +226,6 @@ def _as(kind: type[Any], value: Any) -> Any:
     return value
 
 
-def _known(module: Any, attribute: Any) -> Name:
-    name = Name(_as(str, module), _as(str, attribute))
-    if name not in KNOWN:
-        raise _RefusedError(
-            f"the global {module}.{attribute} is not allowed: reading plain data needs nothing but NumPy's arrays. "
-            "The file may try to run a program; do not open it with pickle"
-        )
-    return name
-
-
 def _reduce(name: Any, arguments: Any) -> Any:
     """What a call in NumPy's pattern stands for. (Nothing is called.)"""
     if name in RECONSTRUCT and arguments in ((NDARRAY, (0,), b"b"), (NDARRAY, (0,), "b")):
@@ -211,11 +234,11 @@ def _reduce(name: Any, arguments: Any) -> Any:
         code = arguments[0]
         if type(code) is str and PLAIN.fullmatch(code):
             return _Dtype(code)
-        raise _RefusedError(f"an array of dtype {code!r} is not allowed, only numbers are")
+        raise RefusedError(f"an array of dtype {code!r} is not allowed, only numbers are")
     if name == ENCODE and type(arguments) is tuple and arguments[1:] == ("latin1",):
         return _as(str, arguments[0]).encode("latin-1")
     called = ".".join(name) if isinstance(name, Name) else type(name).__name__
-    raise _RefusedError(f"the call of {called} is not NumPy's way to write arrays")
+    raise RefusedError(f"the call of {called} is not NumPy's way to write arrays")
 
 
 def _array(_version: Any, shape: Any, dtype: Any, fortran: Any, values: Any) -> np.ndarray:
@@ -225,7 +248,7 @@ def _array(_version: Any, shape: Any, dtype: Any, fortran: Any, values: Any) -> 
     if not all(type(length) is int and length >= 0 for length in _as(tuple, shape)):
         raise TypeError(f"shape {shape}")
     if len(content) != math.prod(shape) * plain.itemsize:
-        raise _RefusedError(
+        raise RefusedError(
             f"an array of shape {shape} and dtype {plain} needs {math.prod(shape) * plain.itemsize} bytes of values, "
             f"found {len(content)}"
         )
