@@ -599,3 +599,21 @@ def test_files_in_the_folder_are_used(folder, monkeypatch):
     assert type(got(pictures(1, 3, 64, 64).expand(2, 3, 64, 64))) is minidl.Tensor  # also in training
     with pytest.warns(UserWarning, match="NOT pretrained"):
         assert count(models.googlenet(weights="DEFAULT", aux_logits=True)) == 13_004_888
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_a_file_may_hold_auxiliary_heads_or_not(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(nn.init, "trunc_normal_", lambda tensor, *args, **kwargs: nn.init.normal_(tensor, 0, 0.05))
+    build = getattr(models, name)
+    image = minidl.randn(1, 3, 96, 96)
+    for heads in (False, True):
+        model = build(num_classes=3, aux_logits=heads).eval()
+        path = tmp_path / f"{heads}.safetensors"
+        minidl.save(model.state_dict(), path)
+        for options in ({}, {"aux_logits": False}):
+            again = build(num_classes=3, weights=path, **options).eval()
+            assert not again.transform_input and again.aux_logits == (heads and not options)
+            with minidl.no_grad():
+                assert (again(image).numpy() == model(image).numpy()).all()
+    with pytest.raises(ValueError, match=r"False.safetensors holds no auxiliary heads: pass aux_logits=False"):
+        build(num_classes=3, weights=tmp_path / "False.safetensors", aux_logits=True)

@@ -302,3 +302,10 @@ def test_files_that_pytorch_writes(tmp_path, zipped):
     torch.save(model, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(ValueError, match=r"Sequential|opcode"):
         load_torch(path)
+
+
+def test_a_tensor_that_repeats_its_numbers_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"a": torch.zeros(1, 3).expand(10**6, 3)}, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=r"x.pth: a tensor of shape \(1000000, 3\) repeats its storage of 3 numbers"):
+        load_torch(tmp_path / "x.pth")

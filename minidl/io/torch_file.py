@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import struct
 import zipfile
@@ -23,6 +24,7 @@ _DTYPES = {
     "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
 }  # fmt: skip
 _TENSORS = {Name("torch._utils", "_rebuild_tensor"), Name("torch._utils", "_rebuild_tensor_v2")}
+REPEATED = 1 << 20  # numbers that a tensor may have which shows some of its storage's more than once
 _MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -195,6 +197,10 @@ def _resolve(x: Any, storage: Callable[[_Storage], Any], path: Any, look_only: b
         if x.offset < 0 or min(x.stride, default=0) < 0 or min(x.size, default=0) < 0 or last >= len(numbers):
             raise ValueError(
                 f"{os.fspath(path)}: a tensor of shape {x.size} reaches beyond its storage of {len(numbers)} numbers"
+            )
+        if math.prod(x.size) > max(len(numbers), REPEATED):  # or a small file could ask for any amount of memory
+            raise ValueError(
+                f"{os.fspath(path)}: a tensor of shape {x.size} repeats its storage of {len(numbers)} numbers"
             )
         strides = [s * numbers.itemsize for s in x.stride]
         return np.lib.stride_tricks.as_strided(numbers[x.offset :], x.size, strides).copy()

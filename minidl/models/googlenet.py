@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import minidl
 from minidl import nn
-from minidl.models.registry import ImageNetWeights, build, register
+from minidl.io.weights import load_weights
+from minidl.models.registry import ImageNetWeights, build, find_entry, load_into, register
 from minidl.nn import functional as F
 from minidl.tensor import Tensor
 
@@ -163,19 +164,38 @@ def googlenet(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> G
 
 
 def with_heads(
-    cls: Any, entries: Any, weights: Any, progress: bool, kwargs: dict[str, Any], heads: tuple[str, ...]
+    cls: Any,
+    entries: Any,
+    weights: Any,
+    progress: bool,
+    kwargs: dict[str, Any],
+    heads: tuple[str, ...],
+    keep: bool = False,
 ) -> Any:
-    """Build a network whose published weights hold auxiliary heads, and drop the heads that were not asked for."""
+    """Build a network with auxiliary heads, which a file of weights may hold or not, and drop the heads that were not asked for.
+
+    Published weights hold them, and want ``transform_input``; ``keep`` says whether they stay if nothing is said.
+    """
     if weights is None:
         return build(cls, entries, weights, progress, kwargs)
-    wanted = kwargs.pop("aux_logits", False)
-    kwargs.setdefault("transform_input", True)
-    model = build(cls, entries, weights, progress, kwargs, init_weights=False, aux_logits=True)
+    entry = find_entry(entries, weights)
+    if isinstance(entry, ImageNetWeights):
+        wanted = kwargs.pop("aux_logits", keep)
+        kwargs.setdefault("transform_input", True)
+        model = build(cls, entries, entry, progress, kwargs, init_weights=False, aux_logits=True)
+    else:
+        state = load_weights(entry)
+        there = any(name.startswith(f"{heads[0]}.") for name in state)
+        wanted = kwargs.pop("aux_logits", there)
+        if wanted and not there:
+            raise ValueError(f"{entry} holds no auxiliary heads: pass aux_logits=False")
+        model = cls(**{"init_weights": False, **kwargs, "aux_logits": there})
+        load_into(model, state, str(entry))
     if not wanted:
         model.aux_logits = False
         for name in heads:
             setattr(model, name, None)
-    elif cls is GoogLeNet:
+    elif cls is GoogLeNet and isinstance(entry, ImageNetWeights):
         warnings.warn(
             "auxiliary heads in the pretrained googlenet model are NOT pretrained, so make sure to train them",
             stacklevel=3,

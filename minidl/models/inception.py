@@ -144,9 +144,9 @@ class Inception3(nn.Module):
     Args:
         aux_logits: an auxiliary head. In training mode the output is then an ``InceptionOutputs``.
         transform_input: as in ``GoogLeNet``.
-        init_weights: draw all weights from a truncated normal distribution (deviation 0.1; smaller in the head).
+        init_weights: draw all weights from a truncated normal distribution (deviation 0.1; 0.001 for the head's linear layer).
 
-    Shapes: input (N, 3, H, W) with H, W ≥ 75, as a rule 299; output (N, num_classes).
+    Shapes: input (N, 3, H, W) with H, W ≥ 75, as a rule 299, and as much for training with the head; output (N, num_classes).
 
     Source: Szegedy, Vanhoucke, Ioffe, Shlens and Wojna, "Rethinking the Inception architecture for computer vision", CVPR
     2016.
@@ -186,10 +186,9 @@ class Inception3(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(2048, num_classes)
         if init_weights or init_weights is None:
-            smaller = {} if self.AuxLogits is None else {id(self.AuxLogits.conv1): 0.01, id(self.AuxLogits.fc): 0.001}
             for module in self.modules():
                 if isinstance(module, (nn.Conv2d, nn.Linear)):
-                    std = smaller.get(id(module), 0.1)
+                    std = 0.001 if self.AuxLogits is not None and module is self.AuxLogits.fc else 0.1
                     nn.init.trunc_normal_(module.weight, mean=0.0, std=std, a=-2, b=2)
 
     def forward(self, x: Tensor) -> Any:
@@ -215,7 +214,6 @@ class Inception_V3_Weights(ImageNetWeights):  # noqa: N801
 
 @register(Inception_V3_Weights)
 def inception_v3(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> Inception3:
-    """`Inception3`; arguments as in ``alexnet``. With ``weights`` the auxiliary head is left out unless asked for."""
-    if weights is not None and "aux_logits" not in kwargs:
-        kwargs["aux_logits"] = True  # unlike GoogLeNet's, this head is trained, and torchvision keeps it
-    return with_heads(Inception3, Inception_V3_Weights, weights, progress, kwargs, ("AuxLogits",))
+    """`Inception3`; arguments as in ``alexnet``. ``aux_logits=False`` leaves the auxiliary head out."""
+    # Unlike GoogLeNet's, this head is trained, and torchvision keeps it.
+    return with_heads(Inception3, Inception_V3_Weights, weights, progress, kwargs, ("AuxLogits",), keep=True)

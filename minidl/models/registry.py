@@ -119,8 +119,10 @@ def get_model(name: str, **config: Any) -> Any:
             ``…_Weights``, or the name of one, such as "IMAGENET1K_V1" or "DEFAULT".
 
     Raises:
-        ValueError: if there is no such model (close names are suggested) or entry, or the weights are for other classes.
-        RuntimeError: if the weights do not fit the model, or their file is damaged.
+        ValueError: if there is no such model (close names are suggested), published weights are for other classes, or a file is
+            damaged.
+        FileNotFoundError: if ``weights`` is neither a file nor an entry.
+        RuntimeError: if the weights do not fit the model.
 
     >>> get_model("cifar_resnet20", num_classes=100)(minidl.zeros(1, 3, 32, 32)).shape
     (1, 100)
@@ -163,7 +165,7 @@ def build(
     """
     if weights is None:
         return make(**options)
-    entry = _entry(entries, weights)
+    entry = find_entry(entries, weights)
     if isinstance(entry, ImageNetWeights):
         asked = options.setdefault("num_classes", 1000)
         if asked != 1000:
@@ -179,7 +181,7 @@ def build(
     return model
 
 
-def _entry(entries: Any, weights: Any) -> Any:
+def find_entry(entries: Any, weights: Any) -> Any:
     """An entry of ``entries``, or a path."""
     if isinstance(weights, Enum):
         if entries is None or not isinstance(weights, entries):
