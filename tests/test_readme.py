@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
+import minidl
+from minidl import models
 from minidl.data import DataLoader
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -75,6 +78,43 @@ def test_the_augmentation_example_runs(tmp_path):
     assert "--train must be from 50 to 6000" in run("--train", "10").stderr
     (tmp_path / "empty").mkdir()
     assert "no .jpg or .png files there" in run("--images", tmp_path / "empty").stderr
+
+
+def test_the_classifying_example_takes_photographs_of_every_kind(tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    minidl.manual_seed(0)
+    minidl.save(models.mobilenet_v2().state_dict(), weights)
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8))
+    paths = [tmp_path / name for name in ("rgb.png", "grey.png", "cmyk.jpg", "clear.png", "turned.png")]
+    for path, mode in zip(paths, ("RGB", "L", "CMYK", "RGBA"), strict=False):
+        photo.convert(mode).save(path)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    photo.transpose(Image.Transpose.ROTATE_90).save(paths[-1], exif=exif)
+    script = Path(__file__).parent.parent / "examples" / "classify.py"
+
+    def run(*options):
+        command = [sys.executable, script, "--out", tmp_path / "runs", *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    done = run(*paths, "--weights", weights)
+    assert done.returncode == 0, done.stderr
+    heads, rows = (
+        re.findall(r"\((\d+)×(\d+), ", done.stdout),
+        re.findall(r"^ +(\d+\.\d) %  \S", done.stdout, re.MULTILINE),
+    )
+    assert heads == [("90", "60")] * 5 and len(rows) == 25
+    names = [re.findall(r"%  (.*)", part) for part in done.stdout.split("ms)")[1:]]
+    assert names[0] == names[3] == names[4]  # the same picture, with transparency, and turned
+    assert (tmp_path / "runs" / "classified.png").exists()
+    for options, message in (
+        ([tmp_path / "nothing.jpg", "--weights", weights], "nothing.jpg: .*No such file"),
+        ([weights, "--weights", weights], "weights.safetensors: cannot identify image file"),
+        ([paths[0], "--model", "mobilenet"], "Unknown model 'mobilenet'; did you mean mobilenet_v2"),
+        ([paths[0], "--weights", paths[0]], "expected a file .safetensors, .pth, .pt, .th or .npz, got '.png'"),
+    ):
+        done = run(*options)
+        assert done.returncode == 1 and re.search(message, done.stderr) and "Traceback" not in done.stderr
 
 
 def test_the_examples_refuse_bad_options():
