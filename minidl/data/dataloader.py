@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -199,7 +200,7 @@ class DataLoader(Generic[T]):
         progress = self._running = _Progress(epoch, done)
         jobs = self._stream_jobs(epoch, done) if self._iterable else self._jobs(epoch, done)
         if self.num_workers == 0:
-            return _Finishing(self, self._fetch_here(jobs, progress), progress)
+            return _Iteration(self, self._fetch_here(jobs), progress)
         pool = self._pool
         keep = self.persistent_workers
         if not keep or pool is None or not pool.alive or pool.busy:  # or else another iterator uses it
@@ -208,18 +209,18 @@ class DataLoader(Generic[T]):
                 self._pool = pool
         assert self.prefetch_factor is not None
         whole = hasattr(self.dataset, "iter_lazily")
-        batches = Epoch(pool, jobs, max(1, self.prefetch_factor), self.in_order, keep, whole, progress.reach)
-        return _Finishing(self, batches, progress)
+        batches = Epoch(pool, jobs, max(1, self.prefetch_factor), self.in_order, keep, whole)
+        return _Iteration(self, batches, progress)
 
-    def _fetch_here(self, jobs: Iterator[Job], progress: _Progress) -> Iterator[Any]:
+    def _fetch_here(self, jobs: Iterator[Job]) -> Iterator[tuple[int, Any]]:
+        """As ``pool.Epoch``: the number of batches handed out with this one, and the batch."""
         fetcher = Fetcher(self.dataset, self.collate_fn, self.batch_size, self.drop_last)
         for job in jobs:
             batch = fetcher.fetch(job)
             if batch is EndOfStream:
                 return
             if batch is not NoBatch:
-                progress.reach(job.number + 1)
-                yield batch
+                yield job.number + 1, batch
 
     def _setups(self) -> list[Setup]:
         n = self.num_workers
@@ -248,32 +249,30 @@ class DataLoader(Generic[T]):
             yield Job(self.seed, epoch, number, [], [], skip=number < done)
 
 
+@dataclass
 class _Progress:
-    """How far an iterator has come."""
+    """How far an iteration has come. (The loader knows this much of it, so that what is given up is not kept alive.)"""
 
-    def __init__(self, epoch: int, batches: int) -> None:
-        self.epoch = epoch
-        self.batches = batches
-
-    def reach(self, batches: int) -> None:
-        self.batches = batches
+    epoch: int
+    batches: int
 
 
-class _Finishing(Iterator[Any]):
-    """The same batches; at their end the loader stands before the next epoch."""
+class _Iteration(Iterator[Any]):
+    """The batches of an epoch. At their end the loader stands before the next one."""
 
-    def __init__(self, loader: DataLoader[Any], batches: Iterator[Any], progress: _Progress) -> None:
+    def __init__(self, loader: DataLoader[Any], batches: Iterator[tuple[int, Any]], progress: _Progress) -> None:
         self.loader = loader
         self.batches = batches
         self.progress = progress
 
     def __next__(self) -> Any:
         try:
-            return next(self.batches)
+            self.progress.batches, batch = next(self.batches)
         except StopIteration:
             if self.loader._running is self.progress:
                 self.loader._running = None
             raise
+        return batch
 
 
 def _check_workers(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import multiprocessing
 import signal
 import sys
@@ -82,14 +81,14 @@ class Pool:
             self.close()
             raise TypeError(f"DataLoader: the sampler's indices cannot be sent to a worker: {error}") from error
 
-    def receive(self, wanted: list[int], jobs: dict[int, Job]) -> tuple[int, int, Any]:
+    def receive(self, wanted: list[int], jobs: dict[int, Job]) -> tuple[int, Any]:
         """Wait for a batch of one of the workers ``wanted``.
 
         Args:
             jobs: for the message of an error, the oldest job of each worker.
 
         Returns:
-            The worker, the number of the batch, and the batch or ``EndOfStream``.
+            The worker, and the batch or ``NoBatch`` or ``EndOfStream``.
 
         Raises:
             RuntimeError: if a worker has died, or the time is over. Whatever exception was raised in a worker.
@@ -107,7 +106,7 @@ class Pool:
                     continue
                 number = channels[channel]
                 try:
-                    serial, batch_number, answer = self.channels[number].recv()
+                    serial, answer = self.channels[number].recv()
                 except (EOFError, OSError):
                     raise self._broken(self._died(number, jobs)) from None
                 if isinstance(answer, Message):
@@ -116,7 +115,7 @@ class Pool:
                     continue
                 if isinstance(answer, worker.Failure):
                     raise answer.as_error()
-                return number, batch_number, answer
+                return number, answer
             for sentinel in ready:
                 if sentinel in sentinels:
                     number = sentinels[sentinel]
@@ -199,8 +198,8 @@ def _end(channels: list[Any], processes: list[Any], folder: str | None) -> None:
         remove_folder(folder)
 
 
-class Epoch(Iterator[Any]):
-    """The batches of an epoch, made by a pool of workers.
+class Epoch(Iterator[tuple[int, Any]]):
+    """The batches of an epoch, made by a pool of workers; each with the number of batches that have been handed out with it.
 
     Args:
         jobs: what is to be done, in order.
@@ -208,20 +207,16 @@ class Epoch(Iterator[Any]):
         in_order: hand the batches out in the order of the jobs; else as they come.
         keep: whether the pool lives on afterwards.
         whole: whether the first end of a stream is the end of all (they go through the same one).
-        progress: is told how many batches of the epoch have been handed out.
     """
 
-    def __init__(
-        self, pool: Pool, jobs: Iterator[Job], prefetch: int, in_order: bool, keep: bool, whole: bool, progress: Any
-    ) -> None:
+    def __init__(self, pool: Pool, jobs: Iterator[Job], prefetch: int, in_order: bool, keep: bool, whole: bool) -> None:
         self.pool = pool
         self.jobs = jobs
         self.prefetch = prefetch
         self.in_order = in_order
         self.whole = whole
-        self.progress = progress
         self.given: list[deque[Job]] = [deque() for _ in pool.processes]  # to each worker, and not yet back
-        self.turn = itertools.cycle(range(len(pool.processes)))
+        self.turn = 0
         self.open = set(range(len(pool.processes)))  # workers whose stream goes on
         self.order: deque[int] = deque()  # whose batch comes next
         self.last = False
@@ -232,33 +227,27 @@ class Epoch(Iterator[Any]):
         self._hand_out()
 
     def _hand_out(self) -> None:
-        """Give jobs to the workers in turn, until the next one has enough."""
-        while not self.last and self.open:
-            number = next(self.turn)
-            while number not in self.open:
-                number = next(self.turn)
-            if len(self.given[number]) >= self.prefetch:
-                if self.in_order:
-                    self._turn_to(number)
-                    return
-                roomy = [i for i in self.open if len(self.given[i]) < self.prefetch]
-                if not roomy:
-                    return
-                number = min(roomy, key=lambda i: len(self.given[i]))
+        """Give jobs to the workers as long as there is room."""
+        while not self.last and (number := self._next_worker()) is not None:
             job = next(self.jobs, None)
             if job is None:
                 self.last = True
                 return
+            self.turn = number + 1
             self.given[number].append(job)
             self.order.append(number)
             self.pool.send(number, job)
 
-    def _turn_to(self, number: int) -> None:
-        """Let ``number`` be the next one whose turn it is."""
+    def _next_worker(self) -> int | None:
+        """Who gets the next job: the one whose turn it is, or in any order the one with the fewest; None if that has enough."""
         n = len(self.given)
-        self.turn = itertools.cycle([*range(number, n), *range(number)])
+        in_turn = [i % n for i in range(self.turn, self.turn + n) if i % n in self.open]
+        if not in_turn:
+            return None
+        number = in_turn[0] if self.in_order else min(in_turn, key=lambda i: len(self.given[i]))
+        return number if len(self.given[number]) < self.prefetch else None
 
-    def __next__(self) -> Any:
+    def __next__(self) -> tuple[int, Any]:
         if not self._end.alive:
             raise StopIteration
         try:
@@ -267,7 +256,7 @@ class Epoch(Iterator[Any]):
                     raise StopIteration
                 wanted = [self.order[0]] if self.in_order else sorted({*self.order})
                 oldest = {i: given[0] for i, given in enumerate(self.given) if given}
-                number, _, batch = self.pool.receive(wanted, oldest)
+                number, batch = self.pool.receive(wanted, oldest)
                 job = self.given[number].popleft()
                 self.order.remove(number)
                 if batch is EndOfStream:
@@ -280,8 +269,7 @@ class Epoch(Iterator[Any]):
                 self._hand_out()
                 if batch is not EndOfStream and batch is not NoBatch:
                     self.handed_out = job.number + 1 if self.in_order else self.handed_out + 1
-                    self.progress(self.handed_out)
-                    return batch
+                    return self.handed_out, batch
         except Exception:
             self.close()
             raise

@@ -156,7 +156,7 @@ def _serve(channel: Any, worker: int, fetcher: Fetcher, sender: Sender, begun: F
                 del batch
             except Exception as error:
                 answer = _failure(worker, error)
-        channel.send((serial, job.number, answer))
+        channel.send((serial, answer))
 
 
 def _failure(worker: int, error: Exception) -> Failure:

@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import http.client
 import os
 import shutil
 import tempfile
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from minidl.io.atomic import atomic_write
 
@@ -136,6 +131,12 @@ def _fetch_from(address: str, part: Path, md5: str | None, sha256: str | None) -
 
 def _receive(address: str, part: Path, begun: int) -> None:
     """Ask for the file from byte ``begun`` on, and append what comes to ``part``; or write all, if all comes."""
+    import http.client  # what the network needs takes long to import, and most programs never download
+    import urllib.error
+    import urllib.request
+
+    from tqdm import tqdm
+
     headers = {"User-Agent": "minidl", "Accept-Encoding": "identity"}
     if begun:
         headers["Range"] = f"bytes={begun}-"
@@ -174,6 +175,8 @@ def _receive(address: str, part: Path, begun: int) -> None:
 
 def _read_piece(answer: Any) -> tuple[bytes, str | None]:
     """The next bytes, none at the end; and why there will be no more, if the connection broke off."""
+    import http.client
+
     try:
         return answer.read1(PIECE), None  # read1: what is there at once, so that little is lost if it breaks off
     except http.client.IncompleteRead as error:

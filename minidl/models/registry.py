@@ -166,18 +166,16 @@ def build(
     if weights is None:
         return make(**options)
     entry = find_entry(entries, weights)
-    if isinstance(entry, ImageNetWeights):
+    published = isinstance(entry, ImageNetWeights)
+    if published:
         asked = options.setdefault("num_classes", 1000)
         if asked != 1000:
             raise ValueError(
                 f"The parameter 'num_classes' expected value 1000 but got {asked} instead: {entry} is for ImageNet's classes. "
                 "To classify others, build it with them and replace its last layer."
             )
-        model = make(**{**with_weights, **options})
-        load_into(model, entry.get_state_dict(progress), str(entry))
-        return model
     model = make(**{**with_weights, **options})
-    load_into(model, load_weights(entry), os.fspath(entry))
+    load_into(model, entry.get_state_dict(progress) if published else load_weights(entry), str(entry))
     return model
 
 

@@ -9,7 +9,7 @@ again does the same again, to a mask for instance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from minidl.backend import backend_of
 from minidl.data import draws
 from minidl.tensor import Tensor
 from minidl.transforms.arguments import check_probability, check_transforms
-from minidl.transforms.images import images_in, is_pil, shape_of
+from minidl.transforms.images import images_in, is_pil, map_leaves, shape_of
 from minidl.transforms.transform import Transform, is_batched
 
 _SEED = 0x6D696E69646C0001  # of what is drawn within; the key says for which image
@@ -56,7 +56,7 @@ class Compose:
         return outputs
 
     def __repr__(self) -> str:
-        return _listed("Compose", self.transforms)
+        return _listed(type(self).__name__, self.transforms)
 
 
 class _Random(Transform):
@@ -273,16 +273,8 @@ class Lambda(Transform):
         return is_batched(self.lambd)
 
     def __call__(self, *inputs: Any) -> Any:
-        return self._walk(inputs if len(inputs) != 1 else inputs[0])
-
-    def _walk(self, sample: Any) -> Any:
-        if isinstance(sample, tuple) and hasattr(sample, "_fields"):
-            return type(sample)(*map(self._walk, sample))
-        if isinstance(sample, (tuple, list)):
-            return type(sample)(map(self._walk, sample))
-        if isinstance(sample, Mapping):
-            return {key: self._walk(value) for key, value in sample.items()}
-        return self.transform(sample, {})
+        sample = inputs if len(inputs) != 1 else inputs[0]
+        return map_leaves(lambda x: self.transform(x, {}), sample)
 
     def transform(self, image: Any, params: dict[str, Any]) -> Any:
         return self.lambd(image) if isinstance(image, self.types) else image

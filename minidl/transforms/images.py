@@ -80,32 +80,22 @@ def map_images(function: Callable[[Any], Any], sample: Any) -> Any:
     boxes) are handed on. This is torchvision's rule.
     """
     chosen = find_images(sample)
+    return map_leaves(lambda x: function(x) if any(x is image for image in chosen) else x, sample)
 
-    def walk(x: Any) -> Any:
-        if any(x is image for image in chosen):
-            return function(x)
-        if isinstance(x, tuple) and hasattr(x, "_fields"):
-            return type(x)(*map(walk, x))
-        if isinstance(x, (tuple, list)):
-            return type(x)(map(walk, x))
-        return {key: walk(value) for key, value in x.items()} if isinstance(x, Mapping) else x
 
-    return walk(sample)
+def map_leaves(function: Callable[[Any], Any], sample: Any) -> Any:
+    """``function`` of everything in a sample that is no tuple, list or dict; these are made anew."""
+    if isinstance(sample, tuple) and hasattr(sample, "_fields"):
+        return type(sample)(*[map_leaves(function, x) for x in sample])
+    if isinstance(sample, (tuple, list)):
+        return type(sample)([map_leaves(function, x) for x in sample])
+    if isinstance(sample, Mapping):
+        return {key: map_leaves(function, x) for key, x in sample.items()}
+    return function(sample)
 
 
 def find_images(sample: Any) -> list[Any]:
     """The images of a sample, by the rule of ``map_images``."""
     leaves: list[Any] = []
-
-    def walk(x: Any) -> None:
-        if isinstance(x, (tuple, list)):
-            for part in x:
-                walk(part)
-        elif isinstance(x, Mapping):
-            for part in x.values():
-                walk(part)
-        else:
-            leaves.append(x)
-
-    walk(sample)
+    map_leaves(leaves.append, sample)
     return [x for x in leaves if is_pil(x)] or [x for x in leaves if is_image_array(x)][:1]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from minidl.transforms.containers import Compose
 from minidl.transforms.conversion import ToTensor
 from minidl.transforms.crops import CenterCrop
 from minidl.transforms.interpolation import InterpolationMode
@@ -14,7 +14,7 @@ from minidl.transforms.values import Normalize
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class ImageClassification:
+class ImageClassification(Compose):
     """Resize the shorter side, cut out the middle, scale to 0 to 1, normalise: torchvision's preset for classification.
 
     Args:
@@ -29,8 +29,6 @@ class ImageClassification:
         (3, 224, 224)
     """
 
-    batched = True
-
     def __init__(
         self,
         *,
@@ -40,17 +38,5 @@ class ImageClassification:
         std: Sequence[float] = IMAGENET_STD,
         interpolation: InterpolationMode = InterpolationMode.BILINEAR,
     ) -> None:
-        self.steps = (
-            Resize(resize_size, interpolation=interpolation),
-            CenterCrop(crop_size),
-            ToTensor(),
-            Normalize(mean, std),
-        )
-
-    def __call__(self, image: Any) -> Any:
-        for step in self.steps:
-            image = step(image)
-        return image
-
-    def __repr__(self) -> str:
-        return "\n".join(["ImageClassification(", *(f"    {step!r}" for step in self.steps), ")"])
+        resize = Resize(resize_size, interpolation=interpolation)
+        super().__init__([resize, CenterCrop(crop_size), ToTensor(), Normalize(mean, std)])

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from minidl.backend import Backend
-from minidl.transforms.functional.pixels import blend, check_at_least_0, check_colors, check_dtype, full
+from minidl.transforms.functional.pixels import blend, check_at_least_0, check_colors, check_dtype, enhance, full
 from minidl.transforms.images import is_pil, number, on_array, per_image
 
 
@@ -71,10 +71,9 @@ def adjust_brightness(image: Any, brightness_factor: Any) -> Any:
         ValueError: if a factor is negative.
         TypeError: for arrays of other dtypes, or of other than 1 or 3 channels.
     """
-    check_at_least_0(brightness_factor, "adjust_brightness: brightness_factor")
-    if is_pil(image):
-        return ImageEnhance.Brightness(image).enhance(number(brightness_factor))
-    return on_array(image, _adjust_brightness, brightness_factor)
+    return enhance(
+        image, brightness_factor, "adjust_brightness: brightness_factor", ImageEnhance.Brightness, _adjust_brightness
+    )
 
 
 def _adjust_brightness(xp: Backend, array: Any, factor: Any) -> Any:
@@ -89,10 +88,7 @@ def adjust_contrast(image: Any, contrast_factor: Any) -> Any:
         ValueError: if a factor is negative.
         TypeError: for arrays of other dtypes, or of other than 1 or 3 channels.
     """
-    check_at_least_0(contrast_factor, "adjust_contrast: contrast_factor")
-    if is_pil(image):
-        return ImageEnhance.Contrast(image).enhance(number(contrast_factor))
-    return on_array(image, _adjust_contrast, contrast_factor)
+    return enhance(image, contrast_factor, "adjust_contrast: contrast_factor", ImageEnhance.Contrast, _adjust_contrast)
 
 
 def _adjust_contrast(xp: Backend, array: Any, factor: Any) -> Any:
@@ -112,10 +108,9 @@ def adjust_saturation(image: Any, saturation_factor: Any) -> Any:
         ValueError: if a factor is negative.
         TypeError: for arrays of other dtypes, or of other than 1 or 3 channels.
     """
-    check_at_least_0(saturation_factor, "adjust_saturation: saturation_factor")
-    if is_pil(image):
-        return ImageEnhance.Color(image).enhance(number(saturation_factor))
-    return on_array(image, _adjust_saturation, saturation_factor)
+    return enhance(
+        image, saturation_factor, "adjust_saturation: saturation_factor", ImageEnhance.Color, _adjust_saturation
+    )
 
 
 def _adjust_saturation(xp: Backend, array: Any, factor: Any) -> Any:

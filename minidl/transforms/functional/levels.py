@@ -11,7 +11,7 @@ import numpy as np
 from PIL import ImageEnhance, ImageOps
 
 from minidl.backend import Backend
-from minidl.transforms.functional.pixels import blend, check_at_least_0, check_colors, check_dtype, full
+from minidl.transforms.functional.pixels import blend, check_colors, check_dtype, enhance, full
 from minidl.transforms.images import is_pil, number, on_array, per_image
 
 
@@ -168,10 +168,9 @@ def adjust_sharpness(image: Any, sharpness_factor: Any) -> Any:
         ValueError: if a factor is negative.
         TypeError: for arrays of other dtypes, or of other than 1 or 3 channels.
     """
-    check_at_least_0(sharpness_factor, "adjust_sharpness: sharpness_factor")
-    if is_pil(image):
-        return ImageEnhance.Sharpness(image).enhance(number(sharpness_factor))
-    return on_array(image, _adjust_sharpness, sharpness_factor)
+    return enhance(
+        image, sharpness_factor, "adjust_sharpness: sharpness_factor", ImageEnhance.Sharpness, _adjust_sharpness
+    )
 
 
 def _adjust_sharpness(xp: Backend, array: Any, factor: Any) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minidl.backend import Backend
-from minidl.transforms.images import per_image
+from minidl.transforms.images import is_pil, number, on_array, per_image
 
 
 def check_colors(array: Any, name: str, channels: tuple[int, ...] = (1, 3)) -> None:
@@ -28,6 +29,20 @@ def check_at_least_0(value: Any, what: str) -> None:
     """Raise ValueError if a number, or one of a number per image, is negative."""
     if np.size(value) and np.min(value) < 0:
         raise ValueError(f"{what} should be >= 0, got {np.min(value)}")
+
+
+def enhance(image: Any, factor: Any, what: str, pillow: Callable[[Any], Any], function: Callable[..., Any]) -> Any:
+    """Move an image away from, or towards, another one by a factor: by one of Pillow's enhancers, or by the same for arrays.
+
+    Args:
+        factor: a number >= 0, or one for each image; ``what`` names it in the error.
+        pillow: of ``PIL.ImageEnhance``. function: ``function(xp, array, factor)``.
+
+    Raises:
+        ValueError: if a factor is negative.
+    """
+    check_at_least_0(factor, what)
+    return pillow(image).enhance(number(factor)) if is_pil(image) else on_array(image, function, factor)
 
 
 def full(array: Any) -> float:
