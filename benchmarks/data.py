@@ -2,9 +2,10 @@
 
     python -m benchmarks.data [--workers 0 1 2] [--images FOLDER] [--quick]
 
-Two cases: a CIFAR-10 in memory (random crop after padding, flip, normalise; batches of 128), and a folder of JPEG files (a random
-crop resized to 224, flip, normalise; batches of 32). ``pillow`` is the bare work of the second case, in one thread: open, decode,
-crop, resize. Without --images the folder is made: 256 pictures of 500×375.
+Two cases: a CIFAR-10 in memory (random crop after padding, flip, normalise; batches of 128), and a folder of JPEG files (a
+random crop resized to 224, flip, normalise; batches of 32). ``pillow`` is the bare work of the second case: open, decode, crop,
+resize, in as many processes as there are workers (without workers: one). Without --images the folder is made: 256 pictures of
+500×375.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks import cli, machine
-from benchmarks.engines import all_cores, installed
+from benchmarks.engines import installed
 from benchmarks.report import Table, mebibytes, number, result_path, write_json
 from benchmarks.turns import Worker, spread, take_turns
 
@@ -100,14 +101,11 @@ def main() -> None:
                             progress.say(f"{title}, {count} workers, {name}: {one['error']}")
                             continue
                         peer = rates[name] / rates["torch"] if "torch" in rates and name != "pillow" else None
-                        cores = min(max(count, 1), all_cores())
-                        bare = (
-                            rates[name] / (cores * rates["pillow"]) if "pillow" in rates and name != "pillow" else None
-                        )
+                        bare = rates[name] / rates["pillow"] if "pillow" in rates and name != "pillow" else None
                         progress.say(
                             table.add(
                                 title,
-                                "-" if name == "pillow" else count,
+                                count,
                                 name,
                                 number(rates[name]),
                                 f"{100 * spread(one['rates']):.0f}%",

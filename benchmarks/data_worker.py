@@ -3,15 +3,16 @@
     python -m benchmarks.data_worker ENGINE CASE WORKERS FOLDER
 
 Engines: minidl, torch, pillow. Cases: cifar (50,000 images in memory, crop, flip, normalise), folder (JPEG files in FOLDER, a
-random crop resized to 224, flip, normalise). ``pillow`` is the bare work of the second case: open, decode, crop, resize, in one
-thread. torchvision is not needed: what it would do to a PIL image is written out here for PyTorch's loader, with the same calls
-of Pillow.
+random crop resized to 224, flip, normalise). ``pillow`` is the bare work of the second case: open, decode, crop, resize, in as
+many processes as there are workers (at least one), which send nothing. torchvision is not needed: what it would do to a PIL image
+is written out here for PyTorch's loader, with the same calls of Pillow.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
 import random
 import sys
@@ -142,6 +143,34 @@ def bare_pillow(folder: str) -> Iterator[int]:
             yield 1
 
 
+_bare: Iterator[int]
+
+
+def begin_bare(folder: str) -> None:
+    """Make ready a process of ``bare_pillow``."""
+    global _bare
+    _bare = bare_pillow(folder)
+    next(_bare)
+
+
+def run_bare(seconds: float) -> float:
+    """Images a second of this process."""
+    count, start = 0, time.perf_counter()
+    while (took := time.perf_counter() - start) < seconds:
+        count += next(_bare)
+    return count / took
+
+
+def serve_pillow(processes: int, folder: str) -> None:
+    """Answer every request with the images a second of all processes together."""
+    with multiprocessing.get_context("spawn").Pool(processes, begin_bare, (folder,)) as pool:
+        pool.map(run_bare, [0.1] * processes, chunksize=1)
+        say(first=0.0)
+        for line in sys.stdin:
+            rates = pool.map(run_bare, [json.loads(line)["seconds"]] * processes, chunksize=1)
+            say(rate=sum(rates), memory=None)
+
+
 def batches_for_ever(loader: Any) -> Iterator[int]:
     """The number of images in every batch, epoch after epoch."""
     while True:
@@ -174,24 +203,20 @@ def _kibibytes(path: str, names: tuple[str, ...]) -> int:
 def main() -> None:
     engine, case, workers, folder = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
     if engine == "pillow":
-        images, base, first = bare_pillow(folder), None, 0.0
-        next(images)
-    else:
-        loader = {"minidl": minidl_loader, "torch": torch_loader}[engine](case, workers, folder)
-        next(iter(loader.dataset[i] for i in range(8)))  # what is only imported when it is first used
-        base = held()
-        start = time.perf_counter()
-        images = batches_for_ever(loader)
-        next(images)
-        first = time.perf_counter() - start
-    say(first=first)
+        return serve_pillow(max(workers, 1), folder)
+    loader = {"minidl": minidl_loader, "torch": torch_loader}[engine](case, workers, folder)
+    next(iter(loader.dataset[i] for i in range(8)))  # what is only imported when it is first used
+    base = held()
+    start = time.perf_counter()
+    images = batches_for_ever(loader)
+    next(images)
+    say(first=time.perf_counter() - start)
     for line in sys.stdin:
         seconds = json.loads(line)["seconds"]
-        if (
-            engine != "pillow"
-        ):  # workers that slept while others had their turn have batches ready, which cost nothing now
-            for _ in range(2 * workers):
-                next(images)
+        for _ in range(
+            2 * workers
+        ):  # workers that slept while others had their turn have batches ready, which cost nothing
+            next(images)
         count, start = 0, time.perf_counter()
         while (took := time.perf_counter() - start) < seconds:
             count += next(images)

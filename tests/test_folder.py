@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minidl.data import DataLoader
+import minidl
+from minidl.data import DataLoader, Subset, ahead
 from minidl.datasets import DatasetFolder, ImageFolder, UnreadableSampleError, folder
 
 
@@ -277,3 +280,100 @@ def test_draft_decodes_at_a_fraction(tmp_path):
 def test_draft_is_for_the_default_loader(tree):
     with pytest.raises(ValueError, match="draft is for the default loader"):
         ImageFolder(tree, loader=Image.open, draft=(2, 2))
+
+
+# -------------------------------------------------------------------------------------- loading in a second thread
+
+
+@pytest.fixture
+def many(tmp_path):
+    threads = minidl.get_num_threads()
+    for i in range(12):
+        save(picture(seed=i), tmp_path / "ab"[i % 2] / f"{i}.jpg")
+    yield tmp_path
+    minidl.set_num_threads(threads)
+
+
+def threads_of_loader(monkeypatch) -> list[str]:
+    """The name of the thread of every call of the default loader from now on."""
+    names: list[str] = []
+    original = folder.default_loader
+
+    def loader(path, draft=None):
+        names.append(threading.current_thread().name)
+        return original(path, draft)
+
+    monkeypatch.setattr(folder, "default_loader", loader)
+    return names
+
+
+def batches(dataset, **options):
+    loader = DataLoader(dataset, 5, collate_fn=lambda samples: samples, **options)
+    return [[(np.asarray(image), label) for image, label in batch] for batch in loader]
+
+
+def same(one, other):
+    return all(
+        np.array_equal(a, b) and m == n
+        for x, y in zip(one, other, strict=True)
+        for (a, m), (b, n) in zip(x, y, strict=True)
+    )
+
+
+@pytest.mark.parametrize("order", [range(12), [3, 3, -1, 0, -12, 5, 5, 5], []])
+def test_a_second_thread_loads_the_same(many, monkeypatch, order):
+    names = threads_of_loader(monkeypatch)
+    found = {}
+    for count in (1, 2):
+        minidl.set_num_threads(count)
+        names.clear()
+        whole = ImageFolder(many, loader=folder.default_loader)
+        part = Subset(whole, range(2, 7))
+        found[count] = [batches(whole, sampler=order), batches(part, shuffle=True, seed=3)]
+        assert set(names) == {threading.current_thread().name if count == 1 else "minidl-loads-ahead"}
+    assert all(map(same, found[1], found[2]))
+    assert not [t for t in threading.enumerate() if t.name == "minidl-loads-ahead"]
+
+
+def test_a_loader_of_ones_own_stays_in_its_thread(many):
+    names = []
+
+    def loader(path):
+        names.append(threading.current_thread().name)
+        return folder.default_loader(path)
+
+    minidl.set_num_threads(2)
+    batches(ImageFolder(many, loader=loader))
+    assert set(names) == {threading.current_thread().name}
+
+
+def test_what_cannot_be_read_is_told_from_the_second_thread_too(many):
+    minidl.set_num_threads(2)
+    dataset = ImageFolder(many)
+    bad = dataset.samples[2][0]
+    Path(bad).write_bytes(b"no picture")
+    with pytest.raises(UnreadableSampleError, match="cannot read sample 2") as caught:
+        batches(dataset)
+    assert caught.value.path == bad and any("sample 2" in note for note in caught.value.__notes__)
+    dataset.on_error = "skip"
+    with pytest.warns(UserWarning, match="the next one takes its place"):
+        found = batches(dataset)
+    assert np.array_equal(found[0][2][0], found[0][3][0]) and sum(map(len, found)) == 12
+    assert not [t for t in threading.enumerate() if t.name == "minidl-loads-ahead"]
+
+
+def test_few_images_are_held_ahead(many, monkeypatch):
+    names = threads_of_loader(monkeypatch)
+    minidl.set_num_threads(2)
+    dataset = ImageFolder(many, loader=folder.default_loader)
+    with ahead.loading(dataset, range(12)):
+        deadline = time.monotonic() + 10
+        while len(names) < ahead.DEPTH and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(0.05)
+        assert len(names) == ahead.DEPTH
+        dataset[0]
+        while len(names) < ahead.DEPTH + 1 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        dataset[7]  # out of turn: loaded at once, by whoever asks
+        assert names[-1] == threading.current_thread().name

@@ -29,6 +29,10 @@ class Dataset(Generic[T]):
     - ``NotImplemented``: the loader asks for the samples one by one.
 
     A transform that draws random numbers works in the first and the third case (see ``minidl.data.draws.uniform``).
+
+    In the third case a dataset whose samples lie in files may also define ``__getfiles__(indices)``, which returns a function
+    and the argument that it takes for each sample, or None. The function may then be called in another thread, ahead of
+    ``__getitem__``, which gets the same by ``minidl.data.ahead.load(function, argument)``.
     """
 
     def __getitem__(self, index: Any) -> T:
@@ -133,6 +137,10 @@ class Subset(Dataset[T]):
     def __getitems__(self, indices: Sequence[int]) -> Any:
         fetch = getattr(self.dataset, "__getitems__", None)
         return NotImplemented if fetch is None else fetch([self.indices[i] for i in indices])
+
+    def __getfiles__(self, indices: Sequence[int]) -> Any:
+        found = getattr(self.dataset, "__getfiles__", None)
+        return None if found is None else found([self.indices[i] for i in indices])
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl import random
-from minidl.data import draws
+from minidl.data import ahead, draws
 from minidl.data.collate import default_collate, default_convert
 from minidl.data.dataset import Dataset, IterableDataset, SkipSample
 from minidl.data.sampler import ordering
@@ -95,9 +95,10 @@ class Fetcher:
                 batch = self.dataset.__getitems__(job.indices)
         if batch is NotImplemented:
             batch = []
-            for index, repeat in zip(job.indices, job.repeats, strict=True):
-                with draws.fetching(job.seed, job.epoch, [index], [repeat]), _noting(job, [index]):
-                    batch.append(self.dataset[index])
+            with ahead.loading(self.dataset, job.indices):
+                for index, repeat in zip(job.indices, job.repeats, strict=True):
+                    with draws.fetching(job.seed, job.epoch, [index], [repeat]), _noting(job, [index]):
+                        batch.append(self.dataset[index])
         elif isinstance(batch, tuple):
             _check_finished(batch, len(job.indices), type(self.dataset).__name__)
             if self.collate_fn is default_collate:

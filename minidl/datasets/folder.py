@@ -7,11 +7,12 @@ import itertools
 import operator
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from PIL import Image
 
+from minidl.data import ahead
 from minidl.datasets.vision import VisionDataset
 
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -134,7 +135,7 @@ class DatasetFolder(VisionDataset):
         for i in itertools.chain(range(start, n), range(start)):
             path, label = self.samples[i]
             try:
-                return self.loader(path), label
+                return ahead.load(self.loader, path), label
             except MemoryError:
                 raise
             except Exception as error:  # whatever becomes of a loader that reads a damaged file
@@ -212,6 +213,13 @@ class ImageFolder(DatasetFolder):
             on_error=on_error,
         )
         self.imgs = self.samples
+
+    def __getfiles__(self, indices: Sequence[int]) -> tuple[Callable[[str], Any], list[str]] | None:
+        """What may be loaded in another thread, see ``minidl.data.Dataset``: images by the default loader."""
+        if getattr(self.loader, "func", self.loader) is not default_loader:
+            return None  # one of the user's own may not bear to run twice at a time
+        n = len(self.samples)
+        return self.loader, [self.samples[i][0] for i in indices if -n <= i < n]
 
 
 def has_file_allowed_extension(filename: str, extensions: str | tuple[str, ...]) -> bool:
