@@ -19,7 +19,7 @@ import minidl
 from minidl import nn, optim
 from minidl.data import DataLoader
 from minidl.datasets import FashionMini
-from minidl.nn import functional as F
+from minidl.ensemble import soft_vote
 from minidl.training import Trainer, plot_predictions
 from minidl.training.pictures import plot_many_curves
 from minidl.transforms import Compose, RandomCrop, RandomHorizontalFlip
@@ -94,9 +94,9 @@ def main() -> int:
     test = FashionMini(train=False)
     labels = test.targets.numpy()
     loader = DataLoader(test, batch_size=250)
-    votes = np.stack([F.softmax(t.predict(loader), dim=1).numpy() for t in trainers])  # (member, photograph, class)
-    accuracies = [float((v.argmax(1) == labels).mean()) for v in votes]
-    together = votes.mean(0)  # every member gives each class a probability; the vote is their mean
+    scores = [t.predict(loader) for t in trainers]
+    accuracies = [float((s.argmax(1).numpy() == labels).mean()) for s in scores]
+    together = soft_vote(scores).exp().numpy()  # every member gives each class a probability; the vote is their mean
     vote = float((together.argmax(1) == labels).mean())
 
     histories = {f"network {i + 1}": t.history for i, t in enumerate(trainers)}
