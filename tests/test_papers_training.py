@@ -179,12 +179,12 @@ def test_the_average_of_gradients_is_momentum_at_a_tenth_of_the_rate(momentum: A
     whole = digits(None, True)
     few = TensorDataset(*whole[:50])
     data = {"train": whole, "sample": few, "choose": few}
-    average = momentum.autoencode("average of gradients", 0.02, data, 25, 0)
-    heavy = momentum.autoencode("momentum", 0.002, data, 25, 0)
+    average = momentum.autoencode("average of gradients", data, 25, 0.02, 0)
+    heavy = momentum.autoencode("momentum", data, 25, 0.002, 0)
     assert average["curve"] == pytest.approx(heavy["curve"], rel=1e-3)
-    plain = momentum.autoencode("plain", 0.002, data, 25, 0)
+    plain = momentum.autoencode("plain", data, 25, 0.002, 0)
     assert plain["curve"][-1] > 1.02 * heavy["curve"][-1]
-    assert momentum.autoencode("Nesterov", 0.002, data, 25, 0)["curve"] != heavy["curve"]
+    assert momentum.autoencode("Nesterov", data, 25, 0.002, 0)["curve"] != heavy["curve"]
     assert heavy["result"] == heavy["curve"][-1] == heavy["choose"]  # here both parts are the same images
 
 
@@ -228,12 +228,17 @@ def test_momentum_runs(momentum: Any, tmp_path: Path, monkeypatch: pytest.Monkey
     assert set(result["curves"]["classifier"]) == set(momentum.SCHEDULES)
 
 
-def test_each_schedule_gets_the_weights_it_should(momentum: Any) -> None:
+def test_classifiers_are_measured_on_test_images_and_chosen_by_others(momentum: Any) -> None:
     whole = digits(None, True)
-    data = {"train": whole, "choose": whole, "test": digits(None, False)}
-    one = {name: momentum.classify(name, 0.1, data, 30, 0) for name in ("constant", "constant, weights averaged")}
+    images, labels = digits(None, False).tensors
+    right, wrong = TensorDataset(images, labels), TensorDataset(images, (labels + 1) % 10)
+    data = {"train": whole, "choose": right, "test": wrong}
+    one = {name: momentum.classify(name, data, 30, 0.1, 0) for name in ("constant", "constant, weights averaged")}
+    for found in one.values():
+        assert found["choose"] < 70 < found["result"]
+        assert found["choose"] + found["result"] >= 100  # an image cannot be both
     assert one["constant"] != one["constant, weights averaged"]
-    assert one["constant"] == momentum.classify("constant", 0.1, data, 30, 0)  # the same seed, the same numbers
+    assert one["constant"] == momentum.classify("constant", data, 30, 0.1, 0)  # the same seed, the same numbers
 
 
 # Augmentation.

@@ -132,7 +132,7 @@ def main() -> None:
     steps = (400 if options.fast else 1000) if options.steps is None else options.steps
     if steps < 2:
         raise ValueError(f"--steps must be at least 2, not {steps}")
-    test_set = cifar10(options, False)
+    test_set: Any = cifar10(options, False)
     runs = RUNS
     if options.fast:
         runs = [(NONE, 500), (NONE, 1000), (NONE, 2000), (CROP_FLIP, 500), (CROP_FLIP, 1000)]

@@ -137,8 +137,9 @@ def main() -> None:
     epochs = (4 if options.fast else 6) if options.epochs is None else options.epochs
     if nets < 2 or epochs < 1:
         raise ValueError(f"--nets must be at least 2 and --epochs at least 1, not {nets} and {epochs}")
-    train_set = cifar10(options, True, T.RandomCrop(32, padding=4), T.RandomHorizontalFlip())
-    test_set, labels = cifar10(options, False), np.asarray(cifar10(options, False).targets)
+    train_set: Any = cifar10(options, True, T.RandomCrop(32, padding=4), T.RandomHorizontalFlip())
+    test_set: Any = cifar10(options, False)
+    labels = np.asarray(test_set.targets)
     if options.fast:
         train_set, test_set, labels = Subset(train_set, range(10_000)), Subset(test_set, range(2000)), labels[:2000]
     votes = []

@@ -28,6 +28,7 @@ import argparse
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ from minidl.data import DataLoader, TensorDataset
 from minidl.nn import functional as F
 
 BATCH, MU, POINTS = 100, 0.9, 25  # POINTS: how often the error is taken on the way
-NESTEROV = {"momentum": MU, "nesterov": True}
+NESTEROV: dict[str, Any] = {"momentum": MU, "nesterov": True}
 KINDS: dict[str, tuple[dict[str, Any], list[float]]] = {  # options of SGD, and learning rates to choose from
     "plain": ({}, [0.005, 0.01, 0.02, 0.04]),
     "momentum": ({"momentum": MU}, [0.002, 0.004, 0.008, 0.016]),
@@ -97,7 +98,6 @@ def autoencoder() -> nn.Sequential:
     for inputs, outputs in itertools.pairwise(widths):
         linear = nn.Linear(inputs, outputs)
         nn.init.xavier_normal_(linear.weight)
-        nn.init.zeros_(linear.bias)
         layers += [linear] if outputs in (16, 784) else [linear, nn.ReLU()]
     return nn.Sequential(*layers)
 
@@ -144,7 +144,7 @@ def train(
     return curve
 
 
-def autoencode(kind: str, rate: float, data: dict[str, Any], steps: int, seed: int) -> dict[str, Any]:
+def autoencode(kind: str, data: dict[str, Any], steps: int, rate: float, seed: int) -> dict[str, Any]:
     """Train an autoencoder; return its squared error over time on training images, and in the end on those to choose by."""
     minidl.manual_seed(seed)
     model = autoencoder()
@@ -169,7 +169,7 @@ def autoencode(kind: str, rate: float, data: dict[str, Any], steps: int, seed: i
     return {"curve": curve, "result": curve[-1], "choose": measure("choose")}
 
 
-def classify(schedule: str, rate: float, data: dict[str, Any], steps: int, seed: int) -> dict[str, Any]:
+def classify(schedule: str, data: dict[str, Any], steps: int, rate: float, seed: int) -> dict[str, Any]:
     """Train a classifier; return its error in percent on the test images, and on those to choose by."""
     minidl.manual_seed(seed)
     model = classifier()
@@ -254,10 +254,10 @@ def main() -> None:
         say(f"quadratic, κ = {KAPPAS[-1]}, {method}: {values[-1]} steps")
     kinds, schedules = {}, {}
     for kind, (_, rates) in KINDS.items():
-        kinds[kind] = best_rate(lambda rate, seed, kind=kind: autoencode(kind, rate, data, steps, seed), rates, seeds)
+        kinds[kind] = best_rate(partial(autoencode, kind, data, steps), rates, seeds)
         say(f"autoencoder, {kind}: {report(kinds[kind])}")
     for name in SCHEDULES:
-        schedules[name] = best_rate(lambda rate, seed, name=name: classify(name, rate, data, steps, seed), RATES, seeds)
+        schedules[name] = best_rate(partial(classify, name, data, steps), RATES, seeds)
         say(f"classifier, {name}: {report(schedules[name])}")
 
     picture(options, (15, 4.4), 3, lambda axes: draw(axes, counted, kinds, schedules, steps))

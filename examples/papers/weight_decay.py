@@ -85,7 +85,10 @@ def train(penalty: str, strength: float, data: Data, steps: int, seed: int) -> d
     minidl.manual_seed(seed)
     model = nn.Sequential(nn.Linear(784, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 10))
     weights, biases = [model[0].weight, model[2].weight], [model[0].bias, model[2].bias]
-    groups = [{"params": weights, "weight_decay": strength if penalty == L2 else 0.0}, {"params": biases}]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": strength if penalty == L2 else 0.0},
+        {"params": biases},
+    ]
     optimizer = optim.SGD(groups, lr=LR)
     scheduler = optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps))
     loader = DataLoader(data.train, batch_size=BATCH, shuffle=True, seed=seed)
@@ -201,6 +204,7 @@ def main() -> None:
             label += f" (w = 0: {100 * (weights == 0).mean():.0f} %)"
             axes[5].hist(logs, np.linspace(-8, 0, 81), histtype="step", color=colors[kind], label=label)
         axes[4].set_title("weights")
+        axes[4].set_ylim(0.5, 3e6)  # room for the legend
         axes[5].set_title("weights that are not 0, by size")
         for ax, label in zip(axes, ["λ"] * 4 + ["weight", "log₁₀ |weight|"], strict=True):
             ax.set_xlabel(label)
