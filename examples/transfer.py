@@ -13,8 +13,8 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import shutil
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -80,26 +80,35 @@ def find_photographs(given: Path, out: Path) -> Path:
     if not archives:
         print(f"No train/ and val/ in {given}/: downloading {ADDRESS} (45 MB)", flush=True)
         archives = [fetch([ADDRESS], given / "hymenoptera_data.zip")]
-    return unpack(archives[0], out / "photographs")
+    return unpack(archives[0], out / "photographs" / archives[0].stem)
 
 
 def unpack(archive: Path, to: Path) -> Path:
-    """Unpack a .tar or .zip into the folder ``to``, in the place of what an earlier run put there; find train/ and val/ in it."""
+    """Unpack a .tar or .zip into the new folder ``to``, whole or not at all; find train/ and val/ in it.
+
+    What an earlier run unpacked there is used again.
+    """
     if not archive.is_file():
         raise FileNotFoundError(f"{archive}: there is no such file")
-    shutil.rmtree(to, ignore_errors=True)
-    if archive.suffix == ".zip":
-        try:
-            with zipfile.ZipFile(archive) as file:
-                file.extractall(to)
-        except zipfile.BadZipFile as error:
-            raise ValueError(f"{archive} is damaged, or no zip file ({error}); delete it") from error
-    else:
-        extract_archive(archive, to)
+    if not to.exists():
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=to.parent) as unfinished:
+            inside = Path(unfinished) / "inside"
+            if archive.suffix == ".zip":
+                try:
+                    with zipfile.ZipFile(archive) as file:
+                        file.extractall(inside)
+                except zipfile.BadZipFile as error:
+                    raise ValueError(f"{archive} is damaged, or no zip file ({error}); delete it") from error
+            else:
+                extract_archive(archive, inside)
+            inside.rename(to)
     for train in sorted(to.rglob("train")):
         if (train.parent / "val").is_dir():
             return train.parent
-    raise FileNotFoundError(f"{archive}: no folders train and val in it")
+    raise FileNotFoundError(
+        f"{archive}: no folders train and val in {to}; delete that folder if it is of something else"
+    )
 
 
 def photographs(folder: Path, size: int = 224, augment: bool = False) -> tuple[ImageFolder, ImageFolder]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import warnings
 from fractions import Fraction
 from itertools import accumulate, product
 from operator import mul
@@ -112,6 +113,10 @@ def test_limits(members):
         np.testing.assert_allclose(half, majority_error(members - 1, e), atol=1e-12)  # a coin is worth nothing
 
 
+def test_a_probability_is_never_above_1():
+    assert max(majority_error(members, e) for members in (101, 1001) for e in (0.8, 0.9, 0.99, 0.999)) <= 1
+
+
 def test_shapes_of_errors():
     assert type(majority_error(5, 0.1)) is float and type(majority_error(5, np.float32(0.1))) is float
     grid = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
@@ -213,7 +218,10 @@ def test_extremes_of_what_members_have_in_common():
     np.testing.assert_allclose(error_correlation(same, labels), 1)
     apart = np.array([[1, 1, 0, 0, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0, 0, 0]])
     assert q_statistic(apart, labels)[0, 1] == -1 and error_correlation(apart, labels)[0, 1] < 0
-    assert math.isnan(intraclass_correlation(np.zeros((2, 8), int), labels))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for everywhere in (0, 1):  # no member errs, or all always do
+            assert math.isnan(intraclass_correlation(np.full((2, 8), everywhere), labels))
 
 
 def test_bad_predictions():
@@ -322,6 +330,8 @@ def test_calibration_error_by_plain_loops(seed, bins, classes, samples):
 def test_edges_belong_to_the_bin_below():
     p = np.array([[0.5, 0.5], [0.75, 0.25], [1.0, 0.0]])
     assert reliability_diagram(p, [0, 0, 0], 4).counts.tolist() == [0, 1, 1, 1]
+    assert reliability_diagram(p * 1.0004, [0, 0, 0], 4).counts.tolist() == [0, 0, 1, 2]  # rounding may lead above 1
+    assert reliability_diagram(np.array([[1.0]]), [0], 4).counts.tolist() == [0, 0, 0, 1]
     assert expected_calibration_error(np.array([[0.8, 0.2]] * 10), [0] * 7 + [1] * 3) == pytest.approx(0.1)
 
 

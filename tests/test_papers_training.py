@@ -314,6 +314,7 @@ def test_augmentation_runs(augmentation: Any, tmp_path: Path, monkeypatch: pytes
     means = [np.mean(errors[kind]["128"]) for kind in (augmentation.CROP_FLIP, augmentation.NONE)]
     assert share["ours"] == [pytest.approx(100 * (1 - means[0] / means[1]))]
     assert share["paper"] == 55.6
+    assert [row["paper"] for row in result["rows"]].count(55.6) == 1
 
 
 # Averages of nets.

@@ -88,6 +88,18 @@ def test_project_finds_the_nearest_point_of_the_simplex(v, total):
     assert ((corners - u) @ (v - u) <= 1e-7 * (1 + np.abs(v).max()) * total).all()
 
 
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 6), length=st.floats(1e-3, 1e3))
+def test_a_move_ends_at_the_first_bound_exactly(seed, n, length):
+    g = np.random.default_rng(seed)
+    now, step = g.uniform(0, 0.7, n), length * g.normal(size=n)
+    there, cut = coordinate.move(now, step, 0.0, 0.7)
+    assert (there >= 0).all() and (there <= 0.7).all()
+    assert cut == bool(((now + step < 0) | (now + step > 0.7)).any()) == bool(((there == 0) | (there == 0.7)).any())
+    share = float(np.median((there - now) / step))
+    assert np.allclose(there, now + share * step, atol=1e-9) and (cut or share == pytest.approx(1))
+
+
 def test_optima_on_paper():
     """Two points at ±1 and no intercept: ½w² + 2C max(0, 1 − w)ᵖ has its minimum at min(1, 2C) or at 4C / (1 + 4C)."""
     X, y = np.array([[1.0], [-1.0]]), ["b", "a"]
@@ -168,7 +180,10 @@ def test_two_classes_crammer_singer_is_the_hinge_of_twice_the_cost():
 def test_samples_of_zeros(kind):
     X, y = blobs(20, 3, 3, seed=6)
     X[:4] = 0
-    svm = LinearSVC(fit_intercept=False, tol=1e-6, **KINDS[kind]).fit(X, y)
+    nothing = LinearSVC(fit_intercept=False, tol=1e-6, **KINDS[kind]).fit(np.zeros_like(X), y)
+    assert not nothing.coef_.any() and (nothing.dual_gap_ < 1e-9).all()
+    with np.errstate(divide="raise", invalid="raise", over="raise"):
+        svm = LinearSVC(fit_intercept=False, tol=1e-6, **KINDS[kind]).fit(X, y)
     assert (svm.dual_gap_ <= 1e-6 * svm.objective_).all() and np.isfinite(svm.coef_).all()
 
 
