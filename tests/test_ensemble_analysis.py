@@ -340,6 +340,8 @@ def test_bad_input_of_calibration():
     for function in (lambda: reliability_diagram(p * 3, labels), lambda: expected_calibration_error(np.log(p), labels)):
         with pytest.raises(ValueError, match="expected probabilities, got numbers from .*softmax of logits, or exp of"):
             function()
+    with pytest.raises(ValueError, match=r"numbers from -0.2 to 1.2 whose rows sum to 1 to 1;"):
+        reliability_diagram(np.array([[1.2, -0.2]] * 3), labels)
     for bins in (0, 2.5, True):
         with pytest.raises(ValueError, match="n_bins should be an integer of at least 1"):
             reliability_diagram(p, labels, bins)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import product
 
 import numpy as np
 import pytest
@@ -106,11 +107,11 @@ def test_ties_by_hand():
     assert hard_vote(even).argmax(1).item() == 0
     mirrored = log([[0.75, 0.25], [0.25, 0.75]])  # the same votes, the same sums: the lowest index
     assert hard_vote(mirrored).argmax(1).item() == 0
-    # Weights 0.1 + 0.2 against 0.3 are a tie, whatever rounding says; by a little more they are none.
+    # Weights that are equal but for rounding are a tie; by a little more they are none.
     by_weight = log([[0.9, 0.1], [0.9, 0.1], [0.01, 0.99]])
-    assert hard_vote(by_weight, tensor([0.1, 0.2, 0.3])).argmax(1).item() == 1
-    by_weight_too = log([[0.1, 0.9], [0.1, 0.9], [0.99, 0.01]])
-    assert hard_vote(by_weight_too, tensor([0.1, 0.2, 0.3])).argmax(1).item() == 0
+    for tenths in product(range(1, 9), repeat=2):
+        weights = [tenths[0] / 10, tenths[1] / 10, sum(tenths) / 10]
+        assert hard_vote(by_weight, tensor(weights)).argmax(1).item() == 1, weights
     assert hard_vote(by_weight, [0.1, 0.2001, 0.3]).argmax(1).item() == 0
     assert soft_vote(by_weight, [0.1, 0.2001, 0.3]).argmax(1).item() == 1
     # Sure as it may be, a minority loses; that class has no vote, and yet a probability.

@@ -49,6 +49,8 @@ def folder(tmp_path_factory) -> Path:
 def test_all_ways_in_small(folder, tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(example, "CHEAP_SEEDS", 2)
+    begun, begin = [], transfer.GradualUnfreezing.begin_epoch
+    monkeypatch.setattr(transfer.GradualUnfreezing, "begin_epoch", lambda self, n: (begun.append(n), begin(self, n)))
     small = "--seeds 2 --epochs 2 --size 32 --scratch-epochs 1 --scratch-size 32".split()
     arguments = ["--data", str(folder / "pictures.tar"), "--weights", str(folder / "weights.safetensors"), *small]
     rows = example.run(example.parse([*arguments, "--out", str(tmp_path)]))
@@ -75,6 +77,7 @@ def test_all_ways_in_small(folder, tmp_path, capsys, monkeypatch):
         -1
     ]  # the network that is saved is the one that was measured
     assert [len(row.accuracies) for row in rows] == [2] * 5 and all(0 <= a <= 1 for row in rows for a in row.accuracies)
+    assert begun == [1, 2, 3, 1, 2, 3]  # fine-tuning goes stage by stage, with each seed
     finished = [row.finished for row in rows]
     assert finished == sorted(finished)
 
