@@ -12,7 +12,7 @@ from PIL import Image
 
 import minidl
 from minidl import models
-from minidl.data import DataLoader
+from minidl.data import DataLoader, TensorDataset
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -32,7 +32,7 @@ def test_the_quick_start_is_two_commands_each_complete_in_itself():
 
 def test_the_training_loops_shown_run_and_learn(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    bare, with_trainer, _, record = blocks("python")
+    bare, with_trainer, _, _, record = blocks("python")
     names = {}
     exec(bare, names)  # the README's own code
     losses = [float(x) for x in re.findall(r"loss ([\d.]+)", capsys.readouterr().out)]
@@ -60,6 +60,19 @@ def test_the_loader_shown_works_on_files_of_cifars_form(tmp_path, monkeypatch):
     (images, labels), state = next(iter(names["loader"])), names["state"]
     assert images.shape == (5, 3, 32, 32) and sorted(labels.tolist()) == [1, 2, 3, 4, 5]
     assert state == {"seed": 0, "epoch": 0, "batch": 0}
+
+
+def test_the_lines_on_transfer_and_ensembles_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    minidl.manual_seed(0)
+    images = minidl.randn(6, 3, 32, 32) + minidl.arange(6).reshape(6, 1, 1, 1)
+    names = {"loader": DataLoader(TensorDataset(images, minidl.tensor([0, 0, 0, 1, 1, 1])), batch_size=3)}
+    names |= {f"model_{letter}": minidl.nn.Linear(4, 2) for letter in "abc"}
+    exec(blocks("python")[3].replace('weights="IMAGENET1K_V1"', "num_classes=2"), names)
+    assert "fixed features" in capsys.readouterr().out
+    assert names["x"].shape == (6, 1280) and (tmp_path / "runs" / "features.safetensors").exists()
+    assert names["svm"].coef_.shape == (1, 1280)
+    assert names["together"](minidl.randn(5, 4)).shape == (5, 2)
 
 
 def test_the_augmentation_example_runs(tmp_path):
