@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import sys
@@ -17,16 +16,7 @@ import minidl
 from minidl import nn
 from minidl.data import TensorDataset
 from minidl.datasets import FashionMini
-
-FOLDER = Path(__file__).parent.parent / "examples" / "papers"
-
-
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The script as a module, freshly imported; it finds `common` beside it, as when it is run."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    for module in (name, "common"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    return importlib.import_module(name)
+from tests.paper_scripts import load
 
 
 @pytest.fixture(params=["batch_norm", "dropout", "weight_decay", "vanishing_gradients"])

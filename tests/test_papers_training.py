@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import sys
@@ -16,16 +15,7 @@ import minidl
 from minidl import nn, optim
 from minidl.data import DataLoader, TensorDataset
 from minidl.nn import functional as F
-
-FOLDER = Path(__file__).parent.parent / "examples" / "papers"
-
-
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The script as a module, freshly imported; it finds what lies beside it, as when it is run."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    for module in (name, "common", "averaging"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    return importlib.import_module(name)
+from tests.paper_scripts import FOLDER, load
 
 
 @pytest.fixture

@@ -93,6 +93,8 @@ def section(path: Path, readme: Path) -> list[str]:
         lines += [f"![{title}]({image})", ""]
     lines += [*table(result["rows"]), ""]
     for name, text in result["setting"].items():
+        if not text:  # a list with nothing in it
+            continue
         if isinstance(text, dict):
             text = ", ".join(f"{key}: {value}" for key, value in text.items())
         lines.append(f"- {name}: {text}")

@@ -12,6 +12,7 @@ from minidl.ensemble.stacking import Stacker
 from minidl.ensemble.together import MembersTogether
 from minidl.nn import Module
 from minidl.nn import functional as F
+from minidl.nn.utils import evaluating
 from minidl.tensor import Tensor
 
 TIED = 1e-6  # votes by which totals may differ and count as equal: weights such as 0.1 + 0.2 and 0.3
@@ -226,14 +227,8 @@ class VotingEnsemble(Module):
             raise RuntimeError(
                 f"VotingEnsemble.fit is for voting='stacked'; with {self.voting!r} there is nothing to learn"
             )
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        try:
-            with minidl.no_grad():
-                batches = [(self.member_outputs(x), labels) for x, labels in loader]
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        with evaluating(self), minidl.no_grad():
+            batches = [(self.member_outputs(x), labels) for x, labels in loader]
         if not batches:
             raise ValueError("VotingEnsemble.fit: the loader has no batches")
         outputs, labels = (minidl.cat([batch[i].cpu() for batch in batches], dim=1 - i) for i in (0, 1))

@@ -14,6 +14,7 @@ from minidl import random
 from minidl.autograd.mode import no_grad
 from minidl.dtypes import is_floating
 from minidl.nn.module import Module
+from minidl.nn.utils import evaluating
 from minidl.tensor import Tensor
 
 MB = 1e6
@@ -116,19 +117,15 @@ def summary(model: Module, input_size: Sequence[Any], dtype: Any = None) -> Mode
         if not module._modules:
             outputs[id(module)] = outputs.get(id(module), 0) + _bytes(output)
 
-    modes = [(module, module.training) for module in model.modules()]
     handles = [module.register_forward_hook(note) for module in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     random_state = random.default_generator.get_state()
     try:
-        model.eval()
-        with no_grad():
+        with evaluating(model), no_grad():
             model(*[minidl.zeros(*size, dtype=dtype, device=device) for size in sizes])
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes:
-            module.training = mode
         with no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import GeneratorType
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 import minidl
 from minidl.autograd.mode import no_grad
+from minidl.nn.module import Module
 from minidl.tensor import Tensor
 
 
@@ -135,3 +137,26 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
         for param in listed:
             param.copy_(vec[start : start + param.numel()].reshape(param.shape))
             start += param.numel()
+
+
+@contextmanager
+def evaluating(module: Module) -> Iterator[None]:
+    """While the context lasts, the module is in evaluation mode; then each part of it is in its own mode again.
+
+    (``train()`` afterwards would also reach parts that were in evaluation mode before, such as frozen normalisations.)
+
+    Example:
+        >>> model = minidl.nn.Sequential(minidl.nn.Dropout(), minidl.nn.Dropout().eval())
+        >>> with evaluating(model):
+        ...     print(model.training)
+        False
+        >>> [part.training for part in model]
+        [True, False]
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

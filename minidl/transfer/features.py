@@ -17,6 +17,7 @@ from minidl import nn
 from minidl.autograd.mode import no_grad
 from minidl.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 from minidl.io.safetensors import load_with_metadata, save
+from minidl.nn.utils import evaluating
 from minidl.ops.joining import cat
 from minidl.tensor import Tensor
 from minidl.transfer.heads import find_head
@@ -80,7 +81,7 @@ def features(
     device = next((p.device for p in model.parameters()), None)
     rows, labels = [], []
     total = _length(loader)
-    with _evaluation(model), _watching(watched, before=layer is None) as seen:
+    with evaluating(model), _watching(watched, before=layer is None) as seen:
         # The bar is shown on a terminal only.
         for x, y in tqdm(_chain(first, batches), desc="features", total=total, leave=False, disable=None):
             seen.clear()
@@ -93,18 +94,6 @@ def features(
     if cache is not None:
         save({"features": result[0], "labels": result[1]}, cache, metadata={_KEY: json.dumps(key)})
     return result
-
-
-@contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards each module's own mode is put back (not all parts need have the same)."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @contextmanager
