@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidl.backend.cpu import threads
+from minidl.backend.cpu import CpuBackend, matmul, threads
 from minidl.backend.cpu.compiled import fast_kernels
 
 if fast_kernels() is None:
@@ -87,6 +87,40 @@ def test_product(rows, lanes, segments, length, adds, long, seed):
         )
     )  # fmt: skip
     close(out / np.sqrt(length), expected / np.sqrt(length))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    m=st.integers(1, 70), k=st.integers(1, 90), n=st.integers(1, 150), turned=st.booleans(), biased=st.booleans(),
+    number=st.integers(1, 3), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_the_transposed_product_is_the_product(m, k, n, turned, biased, number, seed):
+    threads.set_num_threads(number)
+    a, b = normal(seed, m, k), normal(seed + 1, *((n, k) if turned else (k, n)))
+    bias, out = normal(seed + 2, n if biased else 0), np.full((m, n), np.nan, np.float32)
+    lanes, unit = -(-m // 16), 48
+    crew = threads.team(-(-n // unit), 1)
+    strips = np.empty((lanes, k, 16), np.float32)
+    blocks = np.empty((threads.members(crew), unit, 16 * lanes), np.float32)
+    if number == 1:  # it makes them itself
+        strips, blocks = strips[:0, :0, :0], blocks[:0, :0, :0]
+    gemm.matmul_transposed(crew, threads.team(lanes, 1), unit, a, b, turned, bias, strips, blocks, out)
+    expected = a.astype(float) @ (b.T if turned else b) + (bias if biased else 0)
+    close(out, expected)
+
+
+@pytest.mark.parametrize("shape", [(32, 60, 200), (61, 200, 100), (60, 784, 100)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_few_rows_take_the_transposed_product(shape, turned, monkeypatch):
+    m, k, n = shape
+    taken = []
+    kept = matmul.fast_kernels().matmul_transposed
+    monkeypatch.setattr(matmul.fast_kernels(), "matmul_transposed", lambda *a: (taken.append(1), kept(*a)))
+    a, bias = normal(0, m, k), normal(1, n)
+    b = normal(2, n, k).T if turned else normal(2, k, n)
+    y = CpuBackend().matmul(a, b, bias)
+    assert taken
+    close(y, a.astype(float) @ b + bias)
 
 
 @pytest.mark.skipif(not taps.USED, reason="this processor has too few registers")

@@ -158,8 +158,10 @@ def normalize(draw: Draw) -> Arguments:
 
 
 def normalize_by(draw: Draw) -> Arguments:
-    x, weight, bias, axes = _norm(draw)
-    return (x, weight, bias, *reference.moments(x, axes), 0.1), {}
+    x, *_ = _norm(draw)
+    weight, bias, mean = (draw.array(x.shape[1:2]) for _ in range(3))
+    weight, bias = (t if draw.flag() else None for t in (weight, bias))
+    return (x, weight, bias, mean, draw.array(x.shape[1:2]) ** 2, 0.1), {}
 
 
 def normalize_batch(draw: Draw) -> Arguments:

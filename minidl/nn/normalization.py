@@ -85,6 +85,9 @@ class _BatchNorm(_AffineNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
+        mean, var, weight, bias = self.running_mean, self.running_var, self.weight, self.bias
+        if not self.training and mean is not None and var is not None:
+            return F.batch_norm(input, mean, var, weight, bias, eps=self.eps)
         factor = 0.0 if self.momentum is None else self.momentum
         track = self.training and self.track_running_stats
         if track and self.num_batches_tracked is not None:
@@ -92,19 +95,9 @@ class _BatchNorm(_AffineNorm):
             self.num_batches_tracked.bump_version("batch_norm")
             if self.momentum is None:
                 factor = 1.0 / self.num_batches_tracked.item()
-        use_batch = self.training or self.running_mean is None or self.running_var is None
-        # A None tells F.batch_norm that there is nothing to update, or that the batch's own statistics are to be used.
-        keep = not self.training or self.track_running_stats
-        return F.batch_norm(
-            input,
-            self.running_mean if keep else None,
-            self.running_var if keep else None,
-            self.weight,
-            self.bias,
-            use_batch,
-            factor,
-            self.eps,
-        )
+        if not track:  # nothing is to be updated
+            mean = var = None
+        return F.batch_norm(input, mean, var, weight, bias, True, factor, self.eps)
 
     def extra_repr(self) -> str:
         return (

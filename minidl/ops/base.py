@@ -357,7 +357,7 @@ def same_dtype(name: str, *xs: Any) -> None:
         RuntimeError: if these Tensors (the others are None or numbers) differ in dtype.
     """
     found = [x.dtype for x in xs if hasattr(x, "dtype")]
-    if any(d != found[0] for d in found):
+    if found.count(found[0]) != len(found):
         raise RuntimeError(
             f"{name}: expected operands of one dtype, but found {' and '.join(map(str, found))}{at_place()}"
         )

@@ -70,46 +70,51 @@ class Normalize(Op):
 
 
 class NormalizeBy(Op):
-    """(x − mean) / √(variance + ε) · weight + bias, with a given mean and variance (arrays, to be held constant).
+    """(x − mean) / √(variance + ε) · weight + bias for every channel of x (dimension 1), with a given mean and variance.
 
-    All but x have a shape that can be viewed as ``affine``, which broadcasts against x; weight and bias may be None.
+    These are arrays (C), held constant; weight and bias are (C) or None.
     """
 
     quiet = True
     promotes = False
 
-    def __init__(self, mean, variance, eps, affine):
-        self.mean, self.variance, self.eps, self.affine = mean, variance, eps, affine
+    def __init__(self, mean, variance, eps):
+        self.mean, self.variance, self.eps = mean, variance, eps
 
     def forward(self, xp, x, weight, bias):
-        self.middle = self.mean.reshape(self.affine).astype(x.dtype, copy=False)
-        self.shapes = getattr(weight, "shape", None), getattr(bias, "shape", None)
-        weight, bias = (None if t is None else t.reshape(self.affine) for t in (weight, bias))
-        variance = self.variance.reshape(self.affine)
-        y, self.invstd = xp.normalize_by(x, weight, bias, self.middle, variance, self.eps)
+        y, self.invstd = xp.normalize_by(x, weight, bias, self.mean, self.variance, self.eps)
         return y
 
     def vjp_x(self, g, weight):
-        return g * (self.invstd if weight is None else reshape(weight, self.affine) * self.invstd)
+        return g * _per_channel(self.invstd if weight is None else weight * self.invstd, g)
 
     def vjp_weight(self, g, x):
-        return reshape(sum_to(g * ((x - self.middle) * self.invstd), self.affine), self.shapes[0])
+        mean = self.mean.astype(x.dtype, copy=False)
+        return _channel_sums(g * ((x - _per_channel(mean, x)) * _per_channel(self.invstd, x)))
 
     def vjp_bias(self, g):
-        return reshape(sum_to(g, self.affine), self.shapes[1])
+        return _channel_sums(g)
 
     def samples(draw):
         x = draw.array((draw.integer(1, 3), draw.integer(1, 3), *draw.shape(0, 2, 3)))
-        affine = (1, x.shape[1], *(1,) * (x.ndim - 2))
-        statistics = draw.array(affine), draw.array(affine) ** 2
-        shape = draw.choice([affine, (x.shape[1],)])
-        arrays = (x, draw.array(shape), draw.array(shape))
+        channels = (x.shape[1],)
+        statistics = draw.array(channels), draw.array(channels) ** 2
 
         def apply(x, w=None, b=None):
             mean, variance = (backend_of(raw(x)).from_numpy(a) for a in statistics)
-            return NormalizeBy(mean, variance, 0.1, affine)(x, w, b)
+            return NormalizeBy(mean, variance, 0.1)(x, w, b)
 
-        return arrays[: draw.integer(1, 3)], apply
+        return (x, draw.array(channels), draw.array(channels))[: draw.integer(1, 3)], apply
+
+
+def _per_channel(v: Any, like: Any) -> Any:
+    """A vector (C) in a shape that broadcasts against (N, C, …)."""
+    return reshape(v, (1, -1) + (1,) * (like.ndim - 2))
+
+
+def _channel_sums(x: Any) -> Any:
+    """(N, C, …) summed over all but the channels."""
+    return reshape(sum_to(x, (1, x.shape[1]) + (1,) * (x.ndim - 2)), (-1,))
 
 
 def batch_norm(
@@ -142,23 +147,22 @@ def batch_norm(
         )
     channels = input.shape[1]
     for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
-        if t is not None and tuple(t.shape) != (channels,):
+        if t is not None and t.shape != (channels,):
             raise RuntimeError(
                 f"batch_norm: {name} should contain {channels} elements not {t.numel()} "
                 f"(input shape {tuple(input.shape)}){at_place()}"
             )
-    shape = (1, channels) + (1,) * (input.ndim - 2)
     same_dtype("batch_norm", input, weight, bias)
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError("batch_norm: Expected running_mean and running_var to be defined when training=False")
-        return NormalizeBy(raw(running_mean), raw(running_var), eps, shape)(input, weight, bias)
+        return NormalizeBy(raw(running_mean), raw(running_var), eps)(input, weight, bias)
     count = math.prod(input.shape) // channels if channels else 0
     if count == 1:
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {list(input.shape)}{at_place()}"
         )
-    op = Normalize((0, *range(2, input.ndim)), eps, shape)
+    op = Normalize((0, *range(2, input.ndim)), eps, (1, channels) + (1,) * (input.ndim - 2))
     y = op(input, weight, bias)
     if running_mean is not None and running_var is not None and count:
         _update_running(running_mean, op.mean, 1.0, momentum)

@@ -8,7 +8,7 @@ import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.explain import is_explaining, note
-from minidl.backend.cpu.threads import Span, Team, cores, get_num_threads, share, single_blas, spans, team
+from minidl.backend.cpu.threads import Span, Team, cores, get_num_threads, members, share, single_blas, spans, team
 from minidl.backend.cpu.workspace import workspace
 from minidl.backend.reference.matmul import MatmulKernels
 
@@ -19,7 +19,9 @@ MEDIUM = 6 << 20  # for fewer a second thread is not worth waking, by BLAS
 PART = 1 << 18  # of a product by tiles, for one thread at least
 PACKED = 1 << 13  # numbers of the right factor, for one thread at least
 LEAST_COLUMNS = 8  # of the right factor: its strips of 16 are then half full
-_NOTHING = np.zeros(0, np.float32)
+PACKING = 8  # multiplications that take as long as packing or turning one number
+COLUMNS = 48  # of a product that is computed transposed, at a time: as many as tiles of 6 rows and blocks of 16 go into
+_NOTHING, _EMPTY = np.zeros(0, np.float32), np.zeros((0, 0, 0), np.float32)
 LEAST_ROWS = 16  # of the left factor for each thread: fewer do not pay for packing the right one
 
 
@@ -77,6 +79,9 @@ def _by_tiles(fast: Any, a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:
     rows, columns = len(a), b.shape[1]
     turned = not b.flags.c_contiguous
     out = np.empty((rows, columns), a.dtype)
+    if a.flags.c_contiguous and _is_cheaper_transposed(rows, len(b), columns):
+        _by_tiles_transposed(fast, a, b.T if turned else b, turned, _NOTHING if bias is None else bias, out)
+        return out
     if rows * b.size < 4 * PART:
         fast.matmul_small(a, b.T if turned else b, turned, _NOTHING if bias is None else bias, out)
         return out
@@ -97,6 +102,29 @@ def _by_tiles(fast: Any, a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:
         out,
     )
     return out
+
+
+def _is_cheaper_transposed(rows: int, inner: int, columns: int) -> bool:
+    """Whether there is less to do, clearly, for outᵀ = bᵀ @ aᵀ: a fills vectors of 16 and is packed, and outᵀ is turned."""
+    straight = rows * inner * _filled(columns) + PACKING * columns * inner
+    return columns * inner * _filled(rows) + PACKING * rows * (inner + columns) < 0.95 * straight
+
+
+def _filled(n: int) -> int:
+    return -(-n // 16) * 16
+
+
+def _by_tiles_transposed(fast: Any, a: np.ndarray, b: np.ndarray, turned: bool, bias: Any, out: np.ndarray) -> None:
+    rows, columns = out.shape
+    lanes, pieces = -(-rows // 16), -(-columns // COLUMNS)
+    if a.size * columns < 4 * PART:
+        crew, packers, strips, blocks = team(pieces, pieces), team(lanes, lanes), _EMPTY, _EMPTY
+    else:
+        crew = team(pieces, max(1, PART // (a.size * COLUMNS)), pieces=4)
+        strips = workspace("strips", (lanes, a.shape[1], 16), a.dtype)
+        packers = _packers(strips)
+        blocks = workspace("whole", (members(crew), COLUMNS, 16 * lanes), a.dtype)
+    fast.matmul_transposed(crew, packers, COLUMNS, a, b, turned, bias, strips, blocks, out)
 
 
 def _by_blas(a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:

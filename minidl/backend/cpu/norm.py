@@ -18,6 +18,7 @@ from minidl.backend.reference.norm import NormKernels, Shape
 WIDE = 512  # numbers in a row at least, where the number of positions can be divided
 SMALL = 1 << 12  # numbers: for fewer it does not pay to make rows wide
 PART = 1 << 12  # numbers that a thread should have to itself, if it is awake
+_NOTHING = {"f": np.empty(0, np.float32), "d": np.empty(0)}
 BLOCK_BYTES = 1 << 18  # of temporaries at a time, without Numba
 
 
@@ -55,14 +56,17 @@ class CpuNorm(NormKernels):
 
     def normalize_by(self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> tuple[Any, Any]:
         fast = fast_kernels()
-        axes = tuple(i for i in range(x.ndim) if i != 1)
-        columns = _columns(x, axes) if fast is not None and x.ndim > 1 and mean.size == x.shape[1] else None
-        if fast is None or columns is None or not _per_channel(x, weight, bias, mean, variance):
+        columns = _columns(x, (0,) if x.ndim == 2 else (0, 2, 3))
+        vectors: list[Any] = [_NOTHING.get(x.dtype.char) if v is None else v for v in (weight, bias, mean, variance)]
+        if (
+            fast is None
+            or columns is None
+            or any([v.dtype is not x.dtype or not v.flags.c_contiguous for v in vectors])
+        ):
             return super().normalize_by(x, weight, bias, mean, variance, eps)
         matrix, repeats = columns
         y, invstd = np.empty_like(x), np.empty_like(mean)
-        lines = [_line(v, x) for v in (weight, bias, mean, variance)]
-        fast.normalize_by(_crew(matrix), matrix, repeats, *lines, eps, _matrix(y, repeats), invstd.reshape(-1))
+        fast.normalize_by(_crew(matrix), matrix, repeats, *vectors, eps, _matrix(y, repeats), invstd)
         return y, invstd
 
     def normalize(self, x: Any, weight: Any, bias: Any, mean: Any, invstd: Any) -> Any:

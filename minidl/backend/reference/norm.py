@@ -23,9 +23,15 @@ class NormKernels:
         return y if bias is None else y + bias
 
     def normalize_by(self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> tuple[Any, Any]:
-        """``normalize`` by a given variance; returns y and 1 / √(variance + eps)."""
+        """``normalize`` of every channel by a given mean and variance; all four are (C) or None.
+
+        Returns y and 1 / √(variance + eps), (C).
+        """
+        shape = (1, -1) + (1,) * (x.ndim - 2)
         invstd = (1 / self.xp.sqrt(variance + eps)).astype(x.dtype, copy=False)
-        return self.normalize(x, weight, bias, mean, invstd), invstd
+        mean = mean.astype(x.dtype, copy=False)
+        columns = (None if v is None else v.reshape(shape) for v in (weight, bias, mean, invstd))
+        return self.normalize(x, *columns), invstd
 
     def normalize_batch(self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float) -> tuple[Any, Any, Any, Any]:
         """``normalize`` by the moments of x itself; returns y, mean, variance and 1 / √(variance + eps)."""

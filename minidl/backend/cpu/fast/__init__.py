@@ -6,7 +6,7 @@ The first argument of most is a team (``minidl.backend.cpu.threads.team``): the 
 from minidl.backend.cpu.fast.depthwise import depthwise, depthwise_input_grad, depthwise_weight_grad
 from minidl.backend.cpu.fast.direct import MULTIPLE, correlates, direct_conv, direct_weight_grad
 from minidl.backend.cpu.fast.elementwise import add, hardtanh, hardtanh_back, relu, relu_back
-from minidl.backend.cpu.fast.gemm import matmul, matmul_small, pack
+from minidl.backend.cpu.fast.gemm import matmul, matmul_small, matmul_transposed, pack
 from minidl.backend.cpu.fast.jit import check, is_kept
 from minidl.backend.cpu.fast.loss import cross_entropy_back, cross_entropy_rows
 from minidl.backend.cpu.fast.norm import normalize, normalize_back, normalize_batch, normalize_by
@@ -56,6 +56,7 @@ __all__ = [
     "kernel_matrix",
     "matmul",
     "matmul_small",
+    "matmul_transposed",
     "max_pool_rows",
     "max_pool_scatter",
     "normalize",

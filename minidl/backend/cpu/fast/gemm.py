@@ -255,6 +255,62 @@ def matmul_small(a, b, turned, bias, out):
 
 
 @inner
+def _transpose_block(block, first, bias, out):
+    """Columns of out from ``first`` on = blockᵀ + bias: block is (columns, at least as many as out has rows)."""
+    rows, columns = len(out), len(block)
+    across, down = block.shape[1] * 4, out.shape[1] * 4
+    whole_rows, whole_columns = rows - rows % LANES, columns - columns % LANES
+    for n in range(0, whole_columns, LANES):
+        for m in range(0, whole_rows, LANES):
+            place = data(out) + m * down + (first + n) * 4
+            _transpose(data(block) + n * across + m * 4, across, place, down)
+    for m in range(rows):
+        for n in range(whole_columns if m < whole_rows else 0, columns):
+            out[m, first + n] = block[n, m]
+        if bias.size > 0:
+            for n in range(columns):
+                out[m, first + n] += bias[first + n]
+
+
+@inner
+def _multiply_transposed(who, part, first, last, unit, strips, b, turned, bias, blocks, out):
+    """Columns of ``matmul_transposed``; ``unit`` columns for each of ``first`` to ``last``."""
+    lanes, k_size, _ = strips.shape
+    b_column, b_step = (k_size * 4, 4) if turned else (4, b.shape[1] * 4)
+    start, width = np.zeros(lanes * LANES, strips.dtype), lanes * LANES * 4
+    for piece in range(first, last):
+        n = piece * unit
+        block = blocks[who, : min(unit, out.shape[1] - n)]
+        product(
+            data(b) + n * b_column, b_column, 0, b_step, data(strips), k_size * LANES * 4, 0, LANES * 4, 1, k_size, len(block),
+            lanes, data(start), 0, data(block), width,
+        )  # fmt: skip
+        _transpose_block(block, n, bias, out)
+
+
+_multiply_transposed_job = job_of(_multiply_transposed)
+
+
+@kernel
+def matmul_transposed(team, packers, unit, a, b, turned, bias, strips, blocks, out):
+    """``matmul`` as outᵀ = bᵀ @ aᵀ: what is packed is a, which is less to do where b is the larger one.
+
+    Args:
+        team: its length is the number of pieces of ``unit`` columns of out, the last one shorter. packers: its length is ⌈M/16⌉.
+        a: (M, K), C-contiguous. b: as in ``matmul``, likewise bias and out.
+        strips: (⌈M/16⌉, K, 16), a place for a; blocks: (threads, unit, ⌈M/16⌉ · 16), for each thread's piece of outᵀ. Empty
+            ones are made here, for one thread.
+    """
+    lanes = (len(a) + LANES - 1) // LANES
+    if strips.size == 0:
+        strips = np.empty((lanes, a.shape[1], LANES), a.dtype)
+        blocks = np.empty((1, min(unit, out.shape[1]), lanes * LANES), a.dtype)
+    pack(packers, a, True, strips)
+    arguments = (unit, strips, b, turned, bias, blocks, out)
+    run(team, _multiply_transposed_job(arguments), address_of(arguments))
+
+
+@inner
 def add_matmul(at, b, out):
     """out += atᵀ @ b, for at (K, M), b (K, N), N a multiple of 16, and out (M, N), all C-contiguous."""
     rows, columns = out.shape
