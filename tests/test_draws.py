@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 import numpy as np
@@ -131,3 +132,35 @@ def test_few_numbers_are_computed_in_another_way_and_are_the_same(data):
     many = draws.uniform_for(seed, epoch, indices, 7, stream=3, repeats=list(range(20)))
     for i in range(20):
         assert (draws.uniform_for(seed, epoch, indices[i : i + 1], 7, 3, repeats=[i]) == many[i]).all()
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_fours_are_the_same_numbers_in_turn(keyed):
+    def draw(function):
+        random.manual_seed(8)
+        with draws.fetching(5, 2, [9], [3]) if keyed else contextlib.nullcontext():
+            return [*np.asarray(function(3)).ravel(), *draws.uniform(1, 2)[0]]
+
+    def some_fours(count):
+        numbers = draws.fours(count)
+        return [next(numbers), next(numbers), next(numbers)]
+
+    assert draw(some_fours) == draw(lambda count: draws.uniform(1, 4 * count))
+    with draws.fetching(5, 2, [9]):
+        draws.fours(3)  # uses its stream even if nobody asks for the numbers
+        assert (draws.uniform(1, 2) == draws.uniform_for(5, 2, [9], 2, stream=1)).all()
+    with draws.fetching(5, 2, [9, 10]), pytest.raises(RuntimeError, match="drew numbers for 1 image"):
+        draws.fours(1)
+
+
+def test_one_of_the_samples_draws_as_if_it_were_alone():
+    with draws.fetching(5, 2, [9, 10], [0, 4]):
+        draws.uniform(2, 1)
+        with draws.only(1):
+            assert (draws.uniform(1, 3) == draws.uniform_for(5, 2, [10], 3, stream=0, repeats=[4])).all()
+        assert (draws.uniform(2, 3) == draws.uniform_for(5, 2, [9, 10], 3, stream=1, repeats=[0, 4])).all()
+    random.manual_seed(8)
+    expected = draws.uniform(1, 3)
+    random.manual_seed(8)
+    with draws.only(0):
+        assert (draws.uniform(1, 3) == expected).all()

@@ -662,3 +662,18 @@ def test_a_batch_cannot_become_differently_large(resize):
     with pytest.raises(ValueError, match="would become differently large"):
         resize(noise(50, 1, 20, 30))
     assert resize(noise(1, 1, 20, 30)).shape[0] == 1
+
+
+@pytest.mark.parametrize("shape", [(375, 500), (500, 90), (1, 1), (30, 4000)])
+def test_windows_drawn_for_one_image_are_those_of_a_batch(shape):
+    crop, n = RandomResizedCrop(8, scale=(0.4, 1.0)), 200
+    with draws.fetching(3, 1, range(n)):
+        many = crop.make_params((n, 3, *shape))
+    for i in range(n):
+        with draws.fetching(3, 1, [i]):
+            one = crop.make_params((3, *shape))
+            following = draws.uniform(1, 1)
+        assert {name: value.tolist() for name, value in one.items()} == {
+            k: v[i : i + 1].tolist() for k, v in many.items()
+        }
+        assert following == draws.uniform_for(3, 1, [i], 1, stream=2)

@@ -291,7 +291,7 @@ def test_a_batch_that_failed_or_did_not_fit_costs_no_memory() -> None:
 
     def build(*sizes: int) -> list[np.ndarray]:
         with sender.placing():
-            return [array if (array := shared.place((n,), np.dtype("f8"))) is not None else np.empty(n) for n in sizes]
+            return [shared.new_batch((n,), np.dtype("f8")) for n in sizes]
 
     build(1000)  # and is never sent
     arrays = build(1000, 100_000)  # the second one has no room beside the first

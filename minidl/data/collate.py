@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.data.shared import place
+from minidl.data.shared import new_batch
 from minidl.tensor import Tensor
 
 
@@ -67,7 +67,7 @@ def _stack(arrays: Sequence[Any]) -> np.ndarray:
     """``np.stack``; in a worker into the memory that the batch is sent in, where that has room."""
     dtype = arrays[0].dtype
     alike = all(a.dtype == dtype for a in arrays)
-    return np.stack(arrays, out=place((len(arrays), *arrays[0].shape), dtype) if alike else None)
+    return np.stack(arrays, out=new_batch((len(arrays), *arrays[0].shape), dtype) if alike else None)
 
 
 def _check_equal(values: list[Any], what: str, where: str) -> None:

@@ -33,6 +33,10 @@ class Dataset(Generic[T]):
     In the third case a dataset whose samples lie in files may also define ``__getfiles__(indices)``, which returns a function
     and the argument that it takes for each sample, or None. The function may then be called in another thread, ahead of
     ``__getitem__``, which gets the same by ``minidl.data.ahead.load(function, argument)``.
+
+    A dataset that can make what its samples would become by ``default_collate``, only faster, defines ``__getbatch__(indices)``.
+    It is asked first, where the loader collates so, and returns a finished batch or NotImplemented; its memory may come from
+    ``minidl.data.shared.new_batch``, and then belongs to the loader.
     """
 
     def __getitem__(self, index: Any) -> T:
@@ -135,8 +139,16 @@ class Subset(Dataset[T]):
         return self.dataset[self.indices[index]]
 
     def __getitems__(self, indices: Sequence[int]) -> Any:
-        fetch = getattr(self.dataset, "__getitems__", None)
-        return NotImplemented if fetch is None else fetch([self.indices[i] for i in indices])
+        return self._from_below("__getitems__", indices)
+
+    def __getbatch__(self, indices: Sequence[int]) -> Any:
+        return self._from_below("__getbatch__", indices)
+
+    def _from_below(self, method: str, indices: Sequence[int]) -> Any:
+        fetch = getattr(self.dataset, method, None)
+        if fetch is None or type(self).__getitem__ is not Subset.__getitem__:  # a derived class may change the samples
+            return NotImplemented
+        return fetch([self.indices[i] for i in indices])
 
     def __getfiles__(self, indices: Sequence[int]) -> Any:
         found = getattr(self.dataset, "__getfiles__", None)

@@ -89,9 +89,8 @@ def uniform_for(
         True
     """
     blocks = -(-count // 4)
-    key = seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF
     if len(indices) * blocks <= FEW:
-        return _few(key, epoch, indices, count, blocks, stream, repeats)
+        return _few(seed, epoch, indices, count, blocks, stream, repeats)
     index = np.asarray(indices, dtype=np.int64).astype(np.uint64)
     counter = np.empty((4, index.size, blocks), dtype=np.uint64)
     again = np.asarray(repeats, dtype=np.uint64).reshape(-1, 1) & np.uint64(0xFFFF)
@@ -99,21 +98,28 @@ def uniform_for(
     counter[1] = (index & _LOW)[:, None]
     counter[2] = (index >> _32 & np.uint64(0xFFFF))[:, None] | np.uint64(stream << 16)
     counter[3] = np.uint64(epoch)
-    words = philox4x32(counter.reshape(4, -1), np.array(key, dtype=np.uint64))
+    key = np.array([seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF], dtype=np.uint64)
+    words = philox4x32(counter.reshape(4, -1), key)
     return words.reshape(4, index.size, blocks).transpose(1, 2, 0).reshape(index.size, 4 * blocks)[:, :count] * 2.0**-32
 
 
-def _few(
-    key: tuple[int, int], epoch: int, indices: Any, count: int, blocks: int, stream: int, repeats: Any
-) -> np.ndarray:
+def _few(seed: int, epoch: int, indices: Any, count: int, blocks: int, stream: int, repeats: Any) -> np.ndarray:
     """``uniform_for`` without arrays."""
     rows = []
     again = [repeats] * len(indices) if isinstance(repeats, int) else repeats
     for i, r in zip(indices, again, strict=True):
-        index, repeat = int(i), (int(r) & 0xFFFF) << 16
-        fixed = index & 0xFFFFFFFF, index >> 32 & 0xFFFF | stream << 16, epoch
-        rows.append([word for block in range(blocks) for word in philox_block((block | repeat, *fixed), key)][:count])
+        key, (zero, a, b, c) = _key_and_counter(seed, epoch, i, stream, r)
+        rows.append([word for block in range(blocks) for word in philox_block((block | zero, a, b, c), key)][:count])
     return np.array(rows, np.float64).reshape(len(rows), count) * 2.0**-32
+
+
+def _key_and_counter(
+    seed: int, epoch: int, index: Any, stream: int, repeat: Any
+) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+    """Philox's key and the counter of a sample's first block; the number of another block is added to its first word."""
+    i = int(index)
+    counter = (int(repeat) & 0xFFFF) << 16, i & 0xFFFFFFFF, i >> 32 & 0xFFFF | stream << 16, epoch
+    return (seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF), counter
 
 
 @dataclass
@@ -157,6 +163,17 @@ def fetching(
         _current.reset(token)
 
 
+@contextmanager
+def only(row: int) -> Iterator[None]:
+    """While the block runs, ``uniform`` draws for one of the samples that are being fetched, as if it were fetched alone."""
+    fetch = _current.get()
+    if fetch is None:
+        yield
+    else:
+        with fetching(fetch.seed, fetch.epoch, [fetch.indices[row]], [fetch.repeats[row]]):
+            yield
+
+
 def keyed() -> bool:
     """Whether ``uniform`` computes its numbers for samples that a loader fetches, and takes them from no generator."""
     return _current.get() is not None
@@ -180,6 +197,23 @@ def uniform(rows: int, count: int) -> np.ndarray:
     fetch = _current.get()
     if fetch is None:
         return random.default_generator.numpy.random((rows, count))
+    indices, stream = _next_stream(fetch, rows)
+    return uniform_for(fetch.seed, fetch.epoch, indices, count, stream, fetch.repeats)
+
+
+def fours(count: int) -> Iterator[list[float]]:
+    """The numbers of ``uniform(1, 4 * count)``, four at a time. Those of a loader's sample are computed when asked for."""
+    fetch = _current.get()
+    if fetch is None:
+        return iter(random.default_generator.numpy.random((count, 4)).tolist())
+    (index,), stream = _next_stream(fetch, 1)
+    key, counter = _key_and_counter(fetch.seed, fetch.epoch, index, stream, fetch.repeats[0])
+    return (
+        [word * 2.0**-32 for word in philox_block((block | counter[0], *counter[1:]), key)] for block in range(count)
+    )
+
+
+def _next_stream(fetch: _Fetch, rows: int) -> tuple[np.ndarray, int]:
     if rows != len(fetch.indices):
         raise RuntimeError(
             f"a transform drew numbers for {rows} image(s) while the DataLoader fetches {len(fetch.indices)} sample(s) "
@@ -192,4 +226,4 @@ def uniform(rows: int, count: int) -> np.ndarray:
             f"random transforms are keyed by the sample's index, an integer, but the sampler gave {fetch.indices[0]!r}"
         )
     stream, fetch.stream = fetch.stream, fetch.stream + 1
-    return uniform_for(fetch.seed, fetch.epoch, indices, count, stream, fetch.repeats)
+    return indices, stream

@@ -90,7 +90,10 @@ class Fetcher:
                 sample = self.dataset[job.entry]
             return self._collate(sample, job, job.indices, job.repeats)
         batch: Any = NotImplemented
-        if hasattr(self.dataset, "__getitems__"):
+        if self.collate_fn is default_collate and hasattr(self.dataset, "__getbatch__"):
+            with draws.fetching(job.seed, job.epoch, job.indices, job.repeats), self.placing():
+                batch = self.dataset.__getbatch__(job.indices)
+        if batch is NotImplemented and hasattr(self.dataset, "__getitems__"):
             with draws.fetching(job.seed, job.epoch, job.indices, job.repeats), _noting(job, job.indices):
                 batch = self.dataset.__getitems__(job.indices)
         if batch is NotImplemented:

@@ -312,9 +312,10 @@ class Receiver:
 _placing: Sender | None = None
 
 
-def place(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
-    """Memory for an array of the batch that is about to be sent, or None where it is not to be sent or does not fit."""
-    return None if _placing is None else _placing.place(shape, dtype)
+def new_batch(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An uninitialised array: of the batch that is about to be sent, if there is one and its block has room, else of its own."""
+    placed = None if _placing is None else _placing.place(shape, dtype)
+    return np.empty(shape, dtype) if placed is None else placed
 
 
 def _address(array: np.ndarray) -> int:

@@ -10,10 +10,15 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from minidl.data import ahead
+from minidl.data import ahead, draws
+from minidl.data.shared import new_batch
 from minidl.datasets.vision import VisionDataset
+from minidl.dtypes import get_default_dtype
+from minidl.tensor import Tensor
+from minidl.transforms.ending import Ending, ending_of
 
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -123,6 +128,38 @@ class DatasetFolder(VisionDataset):
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         sample, label = self._load(index)
         return self.finish(sample, label)
+
+    def __getbatch__(self, indices: Sequence[int]) -> Any:
+        """The batch (images, labels), if every image can be converted where it will lie: ``transform`` is a ``Compose``
+        that ends in ToTensor, or ToTensor and Normalize, of RGB images of one size.
+
+        Everything else, and all errors, is for ``__getitem__``, which says more about them: NotImplemented.
+        """
+        finish = getattr(self.finish, "__func__", None)
+        plain = type(self).__getitem__ is DatasetFolder.__getitem__ and finish is VisionDataset.finish
+        ending = ending_of(self.transform) if plain and self.on_error == "raise" else None
+        if ending is None or self._transforms is not None or self.target_transform is not None:
+            return NotImplemented
+        try:
+            return self._assemble(indices, ending)
+        except Exception:  # comes again when ``__getitem__`` gets there
+            return NotImplemented
+
+    def _assemble(self, indices: Sequence[int], ending: Ending) -> Any:
+        images: np.ndarray | None = None
+        labels = np.empty(len(indices), np.int64)
+        with ahead.loading(self, indices):
+            for row, index in enumerate(indices):
+                image, labels[row] = self._load(index)
+                with draws.only(row):
+                    image = ending.prepare(image)
+                shape = ending.shape(image)
+                if images is None and shape is not None:
+                    images = new_batch((len(indices), *shape), get_default_dtype())
+                if images is None or shape != images.shape[1:]:
+                    return NotImplemented
+                ending.convert(image, images[row])
+        return NotImplemented if images is None else (Tensor.wrap(images), Tensor.wrap(labels))
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import warnings
 from collections.abc import Sequence
 from numbers import Integral
@@ -105,21 +107,38 @@ class RandomResizedCrop(Transform):
     def make_params(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Return ``{"top": …, "left": …, "height": …, "width": …}``, int arrays (N,)."""
         rows, columns = shape[-2:]
-        chosen = self._windows(draws.uniform(images_in(shape), 4), rows, columns)
-        missing = bool((chosen[:, 2] == 0).any())
-        # Nearly always the first window fits into every image. Where numbers are keyed, the others need not be computed then.
-        count = 4 * (ATTEMPTS - 1) if missing or not draws.keyed() else 0
-        more = self._windows(draws.uniform(images_in(shape), count), rows, columns)
-        if missing:
-            chosen = np.where(chosen[:, 2:3] == 0, more, chosen)
-            chosen = np.where(chosen[:, 2:3] == 0, self._middle(rows, columns), chosen)
+        if images_in(shape) == 1:
+            chosen = np.array([self._for_one(rows, columns)])
+        else:
+            chosen = self._for_many(shape[0], rows, columns)
         return {"top": chosen[:, 0], "left": chosen[:, 1], "height": chosen[:, 2], "width": chosen[:, 3]}
+
+    def _for_one(self, rows: int, columns: int) -> tuple[int, int, int, int]:
+        """(top, left, height, width) for one image: as ``_for_many``, without arrays."""
+        first, others = draws.fours(1), draws.fours(ATTEMPTS - 1)
+        low, high = np.log(self.ratio).tolist()
+        for a, b, c, d in itertools.chain(first, others):
+            area = rows * columns * (self.scale[0] + a * (self.scale[1] - self.scale[0]))
+            ratio = float(np.exp(low + b * (high - low)))  # NumPy's, for the same last bit
+            height, width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+            if 0 < height <= rows and 0 < width <= columns:
+                return int(c * (rows - height + 1)), int(d * (columns - width + 1)), height, width
+        return self._middle(rows, columns)
+
+    def _for_many(self, count: int, rows: int, columns: int) -> np.ndarray:
+        """(top, left, height, width) for each of ``count`` images, (count, 4)."""
+        chosen = self._windows(draws.uniform(count, 4), rows, columns)
+        missing = bool((chosen[:, 2] == 0).any())
+        # Often the first window fits into every image. Where numbers are keyed, the others need not be computed then.
+        others = draws.uniform(count, 4 * (ATTEMPTS - 1) if missing or not draws.keyed() else 0)
+        if missing:
+            chosen = np.where(chosen[:, 2:3] == 0, self._windows(others, rows, columns), chosen)
+            chosen = np.where(chosen[:, 2:3] == 0, self._middle(rows, columns), chosen)
+        return chosen
 
     def _windows(self, u: np.ndarray, rows: int, columns: int) -> np.ndarray:
         """Of each row of numbers, four to a window, the first window that fits: (top, left, height, width), or zeros."""
         u = u.reshape(len(u), -1, 4)
-        if not u.size:
-            return np.zeros((len(u), 4), np.int64)
         area = rows * columns * (self.scale[0] + u[..., 0] * (self.scale[1] - self.scale[0]))
         low, high = np.log(self.ratio)
         ratio = np.exp(low + u[..., 1] * (high - low))
@@ -131,14 +150,14 @@ class RandomResizedCrop(Transform):
         drawn = np.stack([top, left, height, width], axis=-1)[np.arange(len(u)), first]
         return np.where(fits.any(axis=1)[:, None], drawn, 0)
 
-    def _middle(self, rows: int, columns: int) -> np.ndarray:
+    def _middle(self, rows: int, columns: int) -> tuple[int, int, int, int]:
         """(top, left, height, width) of the largest window in the middle with a permitted ratio, of at least one pixel."""
         height, width = rows, columns
         if columns / rows < min(self.ratio):
             height = max(round(width / min(self.ratio)), 1)
         elif columns / rows > max(self.ratio):
             width = max(round(height * max(self.ratio)), 1)
-        return np.array([(rows - height) // 2, (columns - width) // 2, height, width])
+        return (rows - height) // 2, (columns - width) // 2, height, width
 
     def transform(self, image: Any, params: dict[str, Any]) -> Any:
         return resized_crop(image, **params, size=self.size, interpolation=self.interpolation, antialias=self.antialias)

@@ -64,12 +64,27 @@ def pil_to_tensor(image: Any) -> Tensor:
     """
     if not is_pil(image):
         raise TypeError(f"pil_to_tensor: expected a PIL image, got {type(image).__name__}")
+    if image.mode == "RGB":
+        return Tensor.wrap(_planes(image))
     # Pillow's bools are bytes of 255, which are not equal to NumPy's.
     pixels = np.asarray(image.convert("L")) > 0 if image.mode == "1" else np.asarray(image)
     if pixels.ndim == 2:  # else it is copied below
         pixels = pixels.copy()
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)  # I;16B
     return Tensor.wrap(_channels_first(backend_of(pixels), pixels))
+
+
+def _planes(image: Image.Image) -> np.ndarray:
+    """``np.asarray(image).transpose(2, 0, 1)`` of an RGB image, C-contiguous: Pillow takes colours apart faster than NumPy."""
+    planes = np.empty((3, image.height, image.width), np.uint8)
+    for plane, colour in zip(planes, "RGB", strict=True):
+        plane.reshape(-1)[:] = plane_of(image, colour)
+    return planes
+
+
+def plane_of(image: Image.Image, colour: str) -> np.ndarray:
+    """The values of one colour, "R", "G" or "B", of an RGB image: a uint8 array (H · W)."""
+    return np.frombuffer(image.tobytes("raw", colour), np.uint8)
 
 
 def to_tensor(image: Any) -> Tensor:
