@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import minidl
-from minidl.data import DataLoader, Subset, ahead
+from minidl.data import ConcatDataset, DataLoader, Subset, ahead
 from minidl.datasets import DatasetFolder, ImageFolder, UnreadableSampleError, folder
 
 
@@ -255,6 +255,20 @@ def test_in_a_loader(tmp_path):
         list(DataLoader(ImageFolder(tmp_path), collate_fn=collate))
     with pytest.warns(UserWarning, match=r"text\.jpg"):
         assert list(DataLoader(ImageFolder(tmp_path, on_error="skip"), batch_size=2, collate_fn=collate)) == [[1, 1]]
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_workers_tell_what_they_skipped(tmp_path, persistent):
+    names = sorted(DAMAGED)
+    dataset = ImageFolder(broken(tmp_path, names, ["1.png", "2.png"]), lambda image: 0, on_error="skip")
+    other = ImageFolder(tmp_path, lambda image: 0, on_error="skip")
+    whole = ConcatDataset([Subset(dataset, range(2, len(dataset))), dataset, Subset(other, [-1])])
+    loader = DataLoader(whole, 2, num_workers=2, persistent_workers=persistent)
+    paths = {path for path, _ in dataset.samples}
+    for _ in range(2):
+        assert sum(map(len, (labels for _, labels in loader))) == len(whole)
+        assert {Path(path).name for path in dataset.skipped} == set(names) and dataset.skipped < paths
+        assert not other.skipped
 
 
 # ---------------------------------------------------------------------------------------------- draft

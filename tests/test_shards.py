@@ -514,9 +514,10 @@ def test_samples_that_cannot_be_decoded_may_be_left_out(tmp_path):
     with pytest.warns(UserWarning, match=r"leaves out .*x.tar!4: cannot decode field 'jpg'") as caught:
         labels = [label for _, label in dataset]
     assert labels == [0, 1, 2, 3, 6, 7, 8, 10, 11] and dataset.skipped == 3 and len(caught) == 1
-    for workers in (0, 2):
+    for workers, skipped in ((0, 6), (2, 9)):
         loader = DataLoader(dataset, 4, num_workers=workers, collate_fn=lambda samples: [label for _, label in samples])
         assert list(loader) == [[0, 1, 2, 3], [6, 7], [8, 10, 11]]
+        assert dataset.skipped == skipped  # workers tell of theirs
     with pytest.raises(SkipSample, match="x.tar!4"):
         list(dataset.iter_lazily())[4]()
     with pytest.raises(ValueError, match='"raise" or "skip"'):

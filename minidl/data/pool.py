@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from multiprocessing import connection
 from typing import Any
 
-from minidl.data import worker
+from minidl.data import skipped, worker
 from minidl.data.fetch import EndOfStream, Job, NoBatch
 from minidl.data.shared import Message, Receiver, make_folder, remove_folder
 
@@ -34,6 +34,7 @@ class Pool:
         if context is None or isinstance(context, str):
             context = multiprocessing.get_context(context)
         self.timeout = timeout
+        self.dataset = setups[0].dataset
         self.serial = 0  # of the iteration that the workers serve
         self.busy = False
         self.folder = make_folder()
@@ -106,9 +107,11 @@ class Pool:
                     continue
                 number = channels[channel]
                 try:
-                    serial, answer = self.channels[number].recv()
+                    serial, answer, news = self.channels[number].recv()
                 except (EOFError, OSError):
                     raise self._broken(self._died(number, jobs)) from None
+                if news is not None:
+                    skipped.add(self.dataset, news)
                 if isinstance(answer, Message):
                     answer = self.receivers[number].unpack(answer)
                 if serial != self.serial:  # of an iteration that was given up

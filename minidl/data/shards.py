@@ -59,7 +59,7 @@ class ShardDataset(IterableDataset[Any]):
     Attributes:
         shards: the paths.
         classes: the names of labels 0, 1, …, or None if there is no ``shards.json``.
-        skipped: how many samples this process left out.
+        skipped: how many samples were left out; a DataLoader's workers tell of theirs with their batches.
 
     ``len(dataset)`` is known if a file ``shards.json`` lies beside the shards. It holds at least
     ``{"shardlist": [{"url": "train-000000.tar", "nsamples": 1000}]}``, as WebDataset's index of random access does.

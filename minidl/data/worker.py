@@ -20,6 +20,7 @@ from minidl.backend import set_num_threads
 from minidl.data.dataset import Dataset
 from minidl.data.fetch import EndOfStream, Fetcher, Job, NoBatch
 from minidl.data.shared import Sender, remove_folder
+from minidl.data.skipped import Watch
 
 TOO_LONG = 20_000  # characters of a traceback: what comes before the last ones is left out
 
@@ -141,6 +142,7 @@ def run(channel: connection.Connection, others: list[connection.Connection], set
 
 
 def _serve(channel: Any, worker: int, fetcher: Fetcher, sender: Sender, begun: Failure | None) -> None:
+    skipped = Watch(fetcher.dataset)
     while True:
         order = channel.recv()
         if order is None:
@@ -156,7 +158,7 @@ def _serve(channel: Any, worker: int, fetcher: Fetcher, sender: Sender, begun: F
                 del batch
             except Exception as error:
                 answer = _failure(worker, error)
-        channel.send((serial, answer))
+        channel.send((serial, answer, skipped.news()))
 
 
 def _failure(worker: int, error: Exception) -> Failure:

@@ -75,7 +75,7 @@ class DatasetFolder(VisionDataset):
         samples: (path, label) of each sample: by class, then by folder, then by file name.
         targets: the label of each sample.
         loader, extensions: as given.
-        skipped: the paths that "skip" has left out so far, a set. (Each DataLoader worker has its own.)
+        skipped: the paths that "skip" has left out so far, a set; a DataLoader's workers tell of theirs with their batches.
 
     Raises:
         FileNotFoundError: if there is no class folder, or one without samples (unless ``allow_empty``).
