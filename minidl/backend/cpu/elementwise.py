@@ -15,6 +15,10 @@ from minidl.backend.reference.elementwise import ElementwiseKernels
 SMALL = 1 << 12  # elements: for fewer the preparations below take longer than the work
 LARGE = 2 * LEAST  # elements: for fewer NumPy's own loops do not wake a second thread
 PART = 1 << 13  # elements that a thread that is awake should have to itself
+_ZERO: dict[str, Any] = {
+    "f": np.zeros((), np.float32),
+    "d": np.zeros(()),
+}  # an array, for NumPy takes longer to look at a number
 
 
 class CpuElementwise(ElementwiseKernels):
@@ -33,7 +37,7 @@ class CpuElementwise(ElementwiseKernels):
 
     def relu(self, x: Any, out: Any = None) -> Any:
         if x.size < SMALL:
-            return np.maximum(x, 0, out=out)
+            return np.maximum(x, _ZERO.get(x.dtype.char, 0), out=out)
         y = np.empty_like(x) if out is None else out
         # NumPy uses vectors for ``clip``, but not for ``maximum`` of an array and a number.
         done = x.dtype.kind == "f" and _do("relu", lambda a, b: np.clip(a, 0, np.inf, out=b), (x,), y)
@@ -42,7 +46,8 @@ class CpuElementwise(ElementwiseKernels):
     def relu_grad(self, g: Any, y: Any) -> Any:
         reference = super().relu_grad
         if g.size < SMALL:
-            return reference(g, y)
+            zero = _ZERO.get(g.dtype.char)
+            return reference(g, y) if zero is None or y.dtype is not g.dtype else np.where(y <= zero, zero, g)
 
         def plain(g: Any, y: Any, out: Any) -> None:
             _cleared(g, y <= 0, out)
