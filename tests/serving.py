@@ -15,13 +15,15 @@ class Server:
 
     The first part of an address says how: ``good`` knows ranges, ``whole`` ignores them, ``drops`` breaks off after half of what
     it should send (as long as ``drops`` says), ``stalls`` breaks off at once, ``chunked`` breaks off without having said how much
-    comes, ``missing`` answers 404, ``other`` sends something else, ``shifted`` sends another range than was asked for.
+    comes, ``missing`` answers 404, ``other`` sends something else, ``shifted`` sends another range than was asked for, and
+    ``waits`` sends nothing before ``go`` is set.
     """
 
     address: str
     files: dict[str, bytes]
     drops: int = 1
     asked: list[tuple[str, str | None]] = field(default_factory=list)
+    go: threading.Event = field(default_factory=threading.Event)
 
     def __call__(self, how: str, name: str = "") -> str:
         return f"{self.address}/{how}/{name}"
@@ -42,6 +44,8 @@ def serving(files: dict[str, bytes]) -> Iterator[Server]:
             if how == "missing" or content is None:
                 self.send_error(404, "Not Found")
                 return
+            if how == "waits":
+                server.go.wait(20)
             if how == "other":
                 content = content[::-1]
             begin = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and how != "whole" else 0

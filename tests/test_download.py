@@ -6,14 +6,25 @@ import gzip
 import hashlib
 import io
 import os
+import subprocess
+import sys
 import tarfile
+import threading
+import time
 
 import numpy as np
 import pytest
 
-from minidl.io import download
+from minidl.io import download, lock
 from tests.serving import serving
 
+HOLD = """
+import sys, time
+from minidl.io.lock import locked
+with locked(sys.argv[1], lambda: None):
+    print("inside", flush=True)
+    time.sleep(60)
+"""
 CONTENT = np.random.default_rng(0).bytes(700_000)  # more than two pieces
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
@@ -24,6 +35,10 @@ def server(monkeypatch):
     monkeypatch.setattr(download, "TIMEOUT", 5.0)
     with serving({"a.bin": CONTENT}) as server:
         yield server
+
+
+def raise_(error):
+    raise error
 
 
 def folder(path):
@@ -118,6 +133,62 @@ def test_another_range_than_was_asked_for_is_refused(server, tmp_path):
     (tmp_path / "a.bin.part").write_bytes(CONTENT[:1000])
     with pytest.raises(download.DownloadError, match="asked for bytes from 1000 on, it sent bytes 1001-699999/700000"):
         download.fetch([server("shifted", "a.bin")], tmp_path / "a.bin", MD5)
+
+
+def test_two_that_want_the_same_file_fetch_it_once(server, tmp_path, capfd):
+    path, found = tmp_path / "a.bin", []
+    threads = [
+        threading.Thread(
+            target=lambda: found.append(download.fetch([server("waits", "a.bin")], path, MD5).read_bytes())
+        )
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    told = ""
+    while f"waiting for another process that fetches {path}" not in told:
+        assert any(thread.is_alive() for thread in threads)
+        told += capfd.readouterr().err
+    assert folder(tmp_path) == ["a.bin.lock"] and not found
+    server.go.set()
+    for thread in threads:
+        thread.join()
+    assert found == [CONTENT] * 2 and len(server.asked) == 1 and folder(tmp_path) == ["a.bin"]
+
+
+def test_nobody_waits_for_a_process_that_was_killed(server, tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "a.bin.lock")], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "inside\n"
+    waiting = []
+    with pytest.raises(InterruptedError), lock.locked(tmp_path / "a.bin.lock", lambda: raise_(InterruptedError)):
+        waiting.append("not reached")
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    assert folder(tmp_path) == ["a.bin.lock"] and not waiting
+    assert download.fetch([server("good", "a.bin")], tmp_path / "a.bin", MD5).read_bytes() == CONTENT
+    assert folder(tmp_path) == ["a.bin"]
+
+
+def test_one_at_a_time_is_inside(tmp_path):
+    inside, most = [], []
+
+    def enter():
+        for _ in range(20):
+            with lock.locked(tmp_path / "x.lock", lambda: None):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.001)
+                inside.pop()
+
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 80 and folder(tmp_path) == []
 
 
 def test_the_error_says_what_went_wrong_at_each_address(server, tmp_path):

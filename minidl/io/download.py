@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 import zlib
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from minidl.io.atomic import atomic_write
+from minidl.io.lock import locked
 
 PIECE = 1 << 18  # bytes that are read at a time, at most
 TIMEOUT = 30.0  # seconds without a byte after which a server is given up
@@ -80,7 +82,7 @@ def fetch(
     Returns:
         The path.
 
-    A progress bar is shown on a terminal only. Two processes must not fetch the same file at the same time.
+    A progress bar is shown on a terminal only. If another process is fetching the file, this one waits for it.
 
     Raises:
         DownloadError: (a RuntimeError) if no address gave the file, with the reason at each.
@@ -93,16 +95,19 @@ def fetch(
     if check_integrity(path, md5, sha256):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    reasons = []
-    for address in addresses:
-        try:
-            _fetch_from(address, part, md5, sha256)
-        except _FailedError as error:
-            reasons.append(f"  {address}: {error}")
-        else:
-            os.replace(part, path)
+    part, lock = (path.with_name(f"{path.name}.{end}") for end in ("part", "lock"))
+    with locked(lock, lambda: print(f"waiting for another process that fetches {path} …", file=sys.stderr, flush=True)):
+        if check_integrity(path, md5, sha256):  # by now
             return path
+        reasons = []
+        for address in addresses:
+            try:
+                _fetch_from(address, part, md5, sha256)
+            except _FailedError as error:
+                reasons.append(f"  {address}: {error}")
+            else:
+                os.replace(part, path)
+                return path
     raise DownloadError("\n".join([f"could not download {path.name}. Tried:", *reasons]))
 
 
