@@ -248,7 +248,7 @@ def erf(draw: Draw) -> Arguments:
 
 def _update(draw: Draw, signed: int, positive: int) -> tuple[Any, ...]:
     """A parameter, a gradient, and running averages, ``positive`` of them of squares."""
-    shape = draw.shape(0, 3, 5)
+    shape = draw.choice([draw.shape(0, 3, 5), draw.shape(0, 3, 5), (2, 9000)])  # the last one goes in blocks
     averages = [draw.array(shape) for _ in range(signed)], [draw.array(shape, reals(0.1, 2)) for _ in range(positive)]
     return draw.array(shape), draw.array(shape), *averages[0], *averages[1]
 

@@ -1,22 +1,38 @@
-"""Optimizer steps on the CPU: every parameter in one pass, which threads share where it is large."""
+"""Optimizer steps on the CPU: compiled ones take every parameter in one pass, NumPy's go through it in blocks that stay in the
+cache. Threads share where it is large."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
-from minidl.backend.cpu.layout import flat_alike
-from minidl.backend.cpu.threads import team
+from minidl.backend.cpu.layout import LEAST, flat_alike
+from minidl.backend.cpu.threads import Span, cut, share, spans, team
 from minidl.backend.reference.optim import OptimKernels
 
-PART = 1 << 12  # numbers that a thread should have to itself
+PART = 1 << 12  # numbers that a thread should have to itself, if it is awake
+BLOCK = 1 << 14  # numbers at a time, without Numba
 
 
 class CpuOptim(OptimKernels):
-    """SGD and Adam; the others are the reference's."""
+    """The reference's steps in blocks; of SGD and Adam there are compiled ones too."""
+
+    def sgd_step(self, param: Any, grad: Any, buf: Any, **options: Any) -> None:
+        _in_blocks(super().sgd_step, (param, grad, buf), **options)
+
+    def adam_step(
+        self, param: Any, grad: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any, step: float, **options: Any
+    ) -> None:
+        _in_blocks(super().adam_step, (param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq), step, **options)
+
+    def rmsprop_step(self, param: Any, grad: Any, square_avg: Any, grad_avg: Any, buf: Any, **options: Any) -> None:
+        _in_blocks(super().rmsprop_step, (param, grad, square_avg, grad_avg, buf), **options)
+
+    def adagrad_step(self, param: Any, grad: Any, total: Any, **options: Any) -> None:
+        _in_blocks(super().adagrad_step, (param, grad, total), **options)
 
     def sgd_steps(self, params: Sequence[Any], grads: Sequence[Any], bufs: Sequence[Any], **options: Any) -> None:
         fast = fast_kernels()
@@ -57,6 +73,22 @@ class CpuOptim(OptimKernels):
             else:
                 fast.adam_update(team(p.size, PART), *arrays, largest is not None, float(step), *numbers)
         return None
+
+
+def _in_blocks(step: Callable[..., None], arrays: tuple[Any, ...], *rest: Any, **options: Any) -> None:
+    """``step(*arrays, *rest, **options)``, which treats every element for itself; some of the arrays may be None."""
+    there = [a for a in arrays if a is not None]
+    lines = flat_alike(*there) if there[0].size > BLOCK else None
+    if lines is None:
+        step(*arrays, *rest, **options)
+        return
+
+    def part(span: Span) -> None:
+        for a, b in cut(span, BLOCK):
+            blocks = iter([line[a:b] for line in lines])
+            step(*[None if x is None else next(blocks) for x in arrays], *rest, **options)
+
+    share(part, spans(lines[0].size, LEAST))
 
 
 def _flat(p: np.ndarray, *others: np.ndarray) -> list[np.ndarray] | None:
