@@ -22,6 +22,7 @@ from minidl.backend.cpu.fast.tile import make_tile, make_transpose
 WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
 MOST_ROWS = 16 if WIDE else 6  # of a tile
 CACHED = 32 << 10  # bytes of b that stay in the first-level cache while all rows of a pass by
+ROWS_PACKED = 16  # at a time
 _transpose = make_transpose()
 
 
@@ -116,21 +117,21 @@ def product(
 def _pack_rows(who, part, first, last, b, strips):
     """b (K, N) in strips (⌈N/16⌉, K, 16), padded with zeros; those of ``first`` to ``last``.
 
-    Four at a time: a row of b is often as long as a page of memory, of which few can be in use at once.
+    Some rows at a time: a row of b is often as long as a page of memory, of which few can be in use at once.
     """
     k_size, n = b.shape
-    for group in range(first, last, 4):
-        after = min(group + 4, last)
-        whole = min(after, n // LANES)
-        for k in range(k_size):
-            row = b[k]
-            for s in range(group, whole):
-                source, target = row[s * LANES :], strips[s, k]
+    whole = min(last, n // LANES)
+    for start in range(0, k_size, ROWS_PACKED):
+        stop = min(start + ROWS_PACKED, k_size)
+        for s in range(first, whole):
+            for k in range(start, stop):
+                source, target = b[k, s * LANES :], strips[s, k]
                 for j in range(LANES):
                     target[j] = source[j]
-            for s in range(whole, after):
+        for s in range(whole, last):
+            for k in range(start, stop):
                 for j in range(LANES):
-                    strips[s, k, j] = row[s * LANES + j] if s * LANES + j < n else 0
+                    strips[s, k, j] = b[k, s * LANES + j] if s * LANES + j < n else 0
 
 
 @inner
