@@ -220,7 +220,9 @@ class DataLoader(Generic[T]):
             if batch is EndOfStream:
                 return
             if batch is not NoBatch:
-                yield job.number + 1, batch
+                made = [batch]
+                del batch  # else it would live until the next one is there
+                yield job.number + 1, made.pop()
 
     def _setups(self) -> list[Setup]:
         n = self.num_workers

@@ -6,7 +6,7 @@ import bisect
 import itertools
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -27,6 +27,8 @@ class Dataset(Generic[T]):
       order. The loader does not collate it (NumPy arrays become Tensors that share their memory). This is minidl's own.
     - a *list*: one sample for each index, which the loader collates. This is PyTorch's form.
     - ``NotImplemented``: the loader asks for the samples one by one.
+
+    In a derived class that defines ``__getitem__`` anew, and not ``__getitems__``, the inherited one is left alone.
 
     A transform that draws random numbers works in the first and the third case (see ``minidl.data.draws.uniform``).
 
@@ -61,6 +63,19 @@ class IterableDataset(Dataset[T], Iterable[T]):
 
 class SkipSample(Exception):  # noqa: N818  (no error)
     """Raised by a function of ``iter_lazily``: there is no sample here. The batch becomes smaller by it."""
+
+
+def batch_method(dataset: Any, name: str) -> Callable[[Sequence[Any]], Any] | None:
+    """``dataset.__getitems__``, or ``__getbatch__``: the method of this name that fetches whole batches.
+
+    None if there is none; or if a derived class has a ``__getitem__`` of its own and not this: its samples are what counts.
+    """
+    for kind in type(dataset).__mro__:
+        if name in vars(kind):
+            break
+        if "__getitem__" in vars(kind):
+            return None
+    return getattr(dataset, name, None)
 
 
 class TensorDataset(Dataset[tuple[Tensor, ...]]):
@@ -144,11 +159,9 @@ class Subset(Dataset[T]):
     def __getbatch__(self, indices: Sequence[int]) -> Any:
         return self._from_below("__getbatch__", indices)
 
-    def _from_below(self, method: str, indices: Sequence[int]) -> Any:
-        fetch = getattr(self.dataset, method, None)
-        if fetch is None or type(self).__getitem__ is not Subset.__getitem__:  # a derived class may change the samples
-            return NotImplemented
-        return fetch([self.indices[i] for i in indices])
+    def _from_below(self, name: str, indices: Sequence[int]) -> Any:
+        fetch = batch_method(self.dataset, name)
+        return NotImplemented if fetch is None else fetch([self.indices[i] for i in indices])
 
     def __getfiles__(self, indices: Sequence[int]) -> Any:
         found = getattr(self.dataset, "__getfiles__", None)

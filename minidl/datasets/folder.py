@@ -135,10 +135,8 @@ class DatasetFolder(VisionDataset):
 
         Everything else, and all errors, is for ``__getitem__``, which says more about them: NotImplemented.
         """
-        finish = getattr(self.finish, "__func__", None)
-        plain = type(self).__getitem__ is DatasetFolder.__getitem__ and finish is VisionDataset.finish
-        ending = ending_of(self.transform) if plain and self.on_error == "raise" else None
-        if ending is None or self._transforms is not None or self.target_transform is not None:
+        ending = ending_of(self.transform) if self.on_error == "raise" and self.target_transform is None else None
+        if ending is None or self._transforms is not None or self.finishes_otherwise:
             return NotImplemented
         try:
             return self._assemble(indices, ending)

@@ -12,8 +12,11 @@ import numpy as np
 from PIL import Image
 
 from minidl.data import Dataset, default_collate
+from minidl.data.shared import new_batch
+from minidl.dtypes import get_default_dtype
 from minidl.tensor import Tensor
 from minidl.transforms import is_batched
+from minidl.transforms.ending import ending_of
 
 
 class VisionDataset(Dataset[tuple[Any, Any]]):
@@ -72,6 +75,11 @@ class VisionDataset(Dataset[tuple[Any, Any]]):
         """Apply the transforms, if there are any, to one image and its label."""
         transforms = self.transforms
         return (image, label) if transforms is None else transforms(image, label)
+
+    @property
+    def finishes_otherwise(self) -> bool:
+        """Whether a derived class, or somebody, has put another ``finish`` in the place of this one."""
+        return getattr(self.finish, "__func__", None) is not VisionDataset.finish
 
     def extra_repr(self) -> str:
         """Return further lines for the printed form."""
@@ -139,10 +147,26 @@ class InMemoryDataset(VisionDataset):
         i = operator.index(index)
         return self.finish(Image.fromarray(_array_of(self.data)[i]), int(_array_of(self.targets)[i]))
 
+    def __getbatch__(self, indices: Sequence[int]) -> Any:
+        """What ``__getitems__`` returns; if ``transform`` ends in ToTensor, or ToTensor and Normalize, made with fewer copies."""
+        ending = ending_of(self.transform)
+        if ending is None or not is_batched(self.transform) or self._transforms is not None or self.finishes_otherwise:
+            return NotImplemented
+        labels = self._labels(indices)
+        images = ending.prepare(Tensor.wrap(self._pixels(indices)))
+        shape = ending.shape(images)
+        if shape is None or not isinstance(labels, Tensor):
+            return NotImplemented
+        batch = new_batch(shape, get_default_dtype())
+        ending.convert(images, batch)
+        return Tensor.wrap(batch), labels
+
     def __getitems__(self, indices: Sequence[int]) -> Any:
         """Return the finished batch (images, labels); or NotImplemented if ``transform`` is none, or takes single
         images only."""
         if self.transform is None or self._transforms is not None or not is_batched(self.transform):
+            return NotImplemented
+        if self.finishes_otherwise:
             return NotImplemented
         labels = self._labels(indices)
         if not isinstance(labels, Tensor):  # a target_transform that makes no numbers: samples are collated one by one

@@ -12,10 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from minidl.tensor import Tensor
 from minidl.transforms.containers import Compose
 from minidl.transforms.conversion import ToTensor
 from minidl.transforms.functional.conversion import plane_of
 from minidl.transforms.values import Normalize
+
+BLOCK = 1 << 16  # numbers of a batch at a time
 
 
 class Ending(NamedTuple):
@@ -31,23 +34,47 @@ class Ending(NamedTuple):
             image = transform(image)
         return image
 
-    def shape(self, image: Any) -> tuple[int, int, int] | None:
-        """The shape of the result, (3, H, W); None if this is no image that ``convert`` takes, a PIL image of mode RGB."""
-        return (3, image.height, image.width) if isinstance(image, Image.Image) and image.mode == "RGB" else None
+    def shape(self, image: Any) -> tuple[int, ...] | None:
+        """The shape of the result; None if ``image`` is nothing that ``convert`` takes.
 
-    def convert(self, image: Image.Image, out: np.ndarray) -> None:
-        """Write the image into ``out``, (3, H, W), C-contiguous, of a floating point dtype."""
+        That is a PIL image of mode RGB, (3, H, W), or a batch, a uint8 Tensor (N, C, H, W) on the CPU.
+        """
+        shape: tuple[int, ...] | None = None
+        if isinstance(image, Image.Image) and image.mode == "RGB":
+            shape = 3, image.height, image.width
+        elif (
+            isinstance(image, Tensor)
+            and type(image.array) is np.ndarray
+            and image.dtype == np.uint8
+            and image.ndim == 4
+        ):
+            shape = image.shape
+        fits = shape is not None and (self.means is None or len(self.means) in (1, shape[-3]))
+        return shape if fits else None
+
+    def convert(self, image: Any, out: np.ndarray) -> None:
+        """Write an image or a batch into ``out``, C-contiguous, of a floating point dtype and the shape that ``shape`` says."""
+        if isinstance(image, Tensor):
+            step = max(1, BLOCK // max(1, out[:1].size))
+            for i in range(0, len(out), step):
+                self._convert(image.array[i : i + step], out[i : i + step], slice(None))
+        else:
+            for channel, colour in enumerate("RGB"):
+                plane = plane_of(image, colour).reshape(1, image.height, image.width)
+                self._convert(plane, out[channel : channel + 1], slice(channel, channel + 1))
+
+    def _convert(self, pixels: np.ndarray, out: np.ndarray, channels: slice) -> None:
+        """So few numbers that they stay in the cache until they are written to ``out``, which as a whole does not."""
         number = out.dtype.type
-        values = np.empty(
-            out[0].size, out.dtype
-        )  # stays in the cache, as a batch does not: that is written to only once
-        for channel, (plane, colour) in enumerate(zip(out, "RGB", strict=True)):
-            if self.means is None or self.stds is None:
-                np.divide(plane_of(image, colour), number(255), out=plane.reshape(-1))
-                continue
-            np.divide(plane_of(image, colour), number(255), out=values)
-            values -= number(self.means[channel % len(self.means)])
-            np.divide(values, number(self.stds[channel % len(self.stds)]), out=plane.reshape(-1))
+        if self.means is None or self.stds is None:
+            np.divide(pixels, number(255), out=out)
+            return
+        mean, std = (
+            np.array(v if len(v) == 1 else v[channels], out.dtype).reshape(-1, 1, 1) for v in (self.means, self.stds)
+        )
+        values = np.divide(pixels, number(255))
+        values -= mean
+        np.divide(values, std, out=out)
 
 
 def ending_of(transform: Any) -> Ending | None:
@@ -57,6 +84,6 @@ def ending_of(transform: Any) -> Ending | None:
     *before, last = transform.transforms
     if type(last) is ToTensor:
         return Ending(before, None, None)
-    if type(last) is Normalize and before and type(before[-1]) is ToTensor and len(last.mean) in (1, 3):
+    if type(last) is Normalize and before and type(before[-1]) is ToTensor:
         return Ending(before[:-1], last.mean, last.std)
     return None
