@@ -81,13 +81,29 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def finish(options: Any, paper: str, rows: Sequence[Row], setting: dict[str, Any], curves: Any, try_next: str) -> None:
+def earlier(options: Any) -> dict[str, Any]:
+    """What an earlier run, fast or not as this one, has left in ``<name>.json``; nothing if there was none."""
+    path = options.out / f"{options.name}.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found if found.get("fast") == options.fast else {}
+
+
+def finish(
+    options: Any,
+    paper: str,
+    rows: Sequence[Row],
+    setting: dict[str, Any],
+    curves: Any,
+    try_next: str,
+    before: tuple[float, float] = (0.0, 0.0),
+) -> None:
     """Print the table, write ``<name>.json``, and say what lies where.
 
     Args:
         paper: authors, title, year, and which figure or table.
         setting: what was run, and in what it is not what the paper ran.
         curves: what the picture was drawn from, lists and dicts of numbers.
+        before: seconds, and seconds of all threads together, that an earlier run took for results that were kept.
     """
     seconds = time.perf_counter() - options.start
     say(f"\n{paper}")
@@ -100,8 +116,10 @@ def finish(options: Any, paper: str, rows: Sequence[Row], setting: dict[str, Any
     result = {
         "paper": paper,
         "fast": options.fast,
-        "seconds": round(seconds),
-        "cpu_seconds": round(sum(os.times()[:4])),  # of all threads and processes: what it took, whatever else was done
+        "seconds": round(before[0] + seconds),
+        "cpu_seconds": round(
+            before[1] + sum(os.times()[:4])
+        ),  # of all threads and processes: what it took, whatever else was done
         "machine": f"{minidl.get_num_threads()} threads, {platform.machine()}, NumPy {np.__version__}",
         "date": time.strftime("%Y-%m-%d"),
         "setting": setting,
