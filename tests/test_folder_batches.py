@@ -10,7 +10,7 @@ from PIL import Image
 
 import minidl
 from minidl import transforms as T
-from minidl.data import DataLoader, Subset, default_collate
+from minidl.data import DataLoader, Subset, default_collate, draws
 from minidl.data.dataset import SkipSample
 from minidl.datasets import ImageFolder
 from minidl.transforms.ending import Ending
@@ -121,6 +121,52 @@ def test_whatever_else_is_made_step_by_step(many, written, change):
     change(expected)
     assert_same(batches(found), batches(expected))
     assert not written
+
+
+class Drawing(ImageFolder):
+    def __init__(self, root, transform):
+        super().__init__(root, transform, loader=self.load)
+
+    @staticmethod
+    def load(path):
+        draw = minidl.rand(1).item(), *draws.uniform(1, 1)[0].tolist()
+        return Image.new("RGB", (30, 20), tuple(int(255 * u) for u in (*draw, 0.5)))
+
+
+class DrawingStepByStep(Drawing):
+    def __getitem__(self, index):
+        return super().__getitem__(index)
+
+
+def test_a_loader_that_draws(many, written):
+    transform = T.Compose(PIPELINES["random"])
+    found, expected = (batches(kind(many, transform)) for kind in (Drawing, DrawingStepByStep))
+    assert_same(found, expected)
+    assert len(written) == 14
+
+
+@pytest.mark.parametrize("label", [0.5, True, "a", np.int32(3), None])
+def test_labels_may_be_anything(many, label):
+    dataset = ImageFolder(many, T.Compose(PIPELINES["nothing before"]))
+    if label is None:
+        dataset.samples = [(path, 2**40 + i) for i, (path, _) in enumerate(dataset.samples)]
+    else:
+        dataset.samples = [(path, label) for path, _ in dataset.samples]
+    plain = StepByStep(many, dataset.transform)
+    plain.samples = dataset.samples
+    for (x, y), (u, v) in zip(batches(dataset), batches(plain), strict=True):
+        assert np.array_equal(x.numpy(), u.numpy()) and type(y) is type(v)
+        assert y == v if isinstance(y, list) else (y.dtype == v.dtype and y.tolist() == v.tolist())
+
+
+def test_what_never_fits_is_tried_once(many):
+    loaded = []
+    dataset = ImageFolder(
+        many, T.Compose([T.Grayscale(), T.ToTensor()]), loader=lambda p: loaded.append(p) or Image.open(p)
+    )
+    assert len(batches(dataset)) == 4 and len(loaded) == 15
+    dataset.transform = T.Compose(PIPELINES["nothing before"])
+    assert len(batches(dataset)) == 4 and len(loaded) == 29
 
 
 def test_a_collate_fn_gets_samples(many, written):

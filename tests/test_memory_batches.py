@@ -113,6 +113,29 @@ def test_a_sample_is_what_a_derived_class_makes_of_it(tmp_path):
         assert found.tolist() == (2 * labels).tolist(), type(dataset).__mro__
 
 
+def test_a_batch_is_what_a_derived_class_makes_of_it():
+    class Negative(Pictures):
+        def __getitems__(self, indices):
+            images, labels = super().__getitems__(indices)
+            return -images, labels
+
+    class Part(Subset):
+        def __getitems__(self, indices):
+            images, labels = super().__getitems__(indices)
+            return -images, labels
+
+    transform = T.Compose([T.ToTensor()])
+    for dataset in (Negative(3, transform), Part(Pictures(3, transform), range(9))):
+        assert batches(dataset)[0][0].max().item() == 0
+
+
+def test_an_index_that_is_out_of_range_is_named():
+    loader = DataLoader(Pictures(3, T.Compose([T.ToTensor()])), 2, sampler=[1, 70])
+    with pytest.raises(IndexError) as caught:
+        next(iter(loader))
+    assert any("while fetching samples 1, 70" in note for note in caught.value.__notes__)
+
+
 def test_finish_may_be_another_one():
     dataset = Pictures(3, T.Compose([T.ToTensor()]), 6)
     dataset.finish = lambda image, label: (T.ToTensor()(image), label + 7)

@@ -101,6 +101,32 @@ def test_dtype_keyword(make: Callable[..., nn.Module]) -> None:
 # -- linear and shapes -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("rows", [2, 32])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 200)])
+def test_a_bias_is_broadcast(rows: int, shape: tuple[int, ...]) -> None:
+    x, w, b = rand(rows, 60), rand(200, 60), rand(*shape).requires_grad_()
+    y = nn.functional.linear(x, w, b)
+    close(y, x.numpy() @ w.numpy().T + b.detach().numpy(), atol=1e-4)
+    y.sum().backward()
+    assert b.grad is not None and b.grad.shape == shape
+    close(b.grad, np.full(shape, rows * 200 / max(b.numel(), 1), np.float32))
+
+
+def test_a_derived_linear_layer_may_compute_its_weight() -> None:
+    class Doubled(nn.Linear):
+        @property
+        def weight(self) -> Any:  # type: ignore[override]
+            return 2 * self._parameters["weight"]  # type: ignore[operator]
+
+    layer, x = nn.Linear(3, 2), rand(4, 3)
+    layer.__class__ = Doubled  # as parametrizations do
+    close(layer(x), 2 * x.numpy() @ layer._parameters["weight"].detach().numpy().T + layer.bias.detach().numpy())
+    plain = nn.Linear(3, 2)
+    del plain.weight
+    plain.weight = minidl.ones(2, 3)  # not a Parameter any more
+    close(plain(x), x.numpy().sum(1, keepdims=True) + plain.bias.detach().numpy(), atol=1e-5)
+
+
 def test_linear() -> None:
     layer, x = nn.Linear(5, 3), rand(2, 4, 5)
     close(layer(x), x.numpy() @ layer.weight.detach().numpy().T + layer.bias.detach().numpy())
@@ -283,6 +309,21 @@ def test_batch_norm_in_training_and_evaluation(layer: type, shape: tuple[int, ..
     assert m.num_batches_tracked.item() == 3
     m.reset_running_stats()
     assert (m.running_mean.tolist(), m.running_var.tolist(), m.num_batches_tracked.item()) == ([0.0] * 3, [1.0] * 3, 0)
+
+
+def test_batch_norm_in_evaluation_keeps_the_mean_that_it_used() -> None:
+    layer, x = nn.BatchNorm1d(3), rand(5, 3) + 2
+    grads = []
+    for train_between in (False, True):
+        layer.eval()
+        layer.running_mean.fill_(0.5)
+        layer.zero_grad()
+        y = layer(x)
+        if train_between:
+            layer.train()(x)
+        y.sum().backward()
+        grads.append(layer.weight.grad.numpy())
+    np.testing.assert_array_equal(*grads)
 
 
 def test_batch_norm_cumulative_average() -> None:

@@ -664,6 +664,11 @@ def test_a_batch_cannot_become_differently_large(resize):
     assert resize(noise(1, 1, 20, 30)).shape[0] == 1
 
 
+def test_scales_may_be_numpys_numbers():
+    crop = RandomResizedCrop(8, scale=np.array([0.1, 1.0], np.float16), ratio=np.array([0.75, 1.5], np.float16))
+    assert crop.make_params((3, 9000, 8000))["height"][0] > 0 and {type(v) for v in crop.scale + crop.ratio} == {float}
+
+
 @pytest.mark.parametrize("shape", [(375, 500), (500, 90), (1, 1), (30, 4000)])
 def test_windows_drawn_for_one_image_are_those_of_a_batch(shape):
     crop, n = RandomResizedCrop(8, scale=(0.4, 1.0)), 200

@@ -68,12 +68,13 @@ class SkipSample(Exception):  # noqa: N818  (no error)
 def batch_method(dataset: Any, name: str) -> Callable[[Sequence[Any]], Any] | None:
     """``dataset.__getitems__``, or ``__getbatch__``: the method of this name that fetches whole batches.
 
-    None if there is none; or if a derived class has a ``__getitem__`` of its own and not this: its samples are what counts.
+    None if there is none; or if a derived class has a ``__getitem__`` (or ``__getitems__``) of its own and not this: what it
+    returns is what counts.
     """
     for kind in type(dataset).__mro__:
         if name in vars(kind):
             break
-        if "__getitem__" in vars(kind):
+        if "__getitem__" in vars(kind) or "__getitems__" in vars(kind):
             return None
     return getattr(dataset, name, None)
 

@@ -91,7 +91,11 @@ class Fetcher:
             return self._collate(sample, job, job.indices, job.repeats)
         batch: Any = NotImplemented
         if self.collate_fn is default_collate and (fetch := batch_method(self.dataset, "__getbatch__")) is not None:
-            with draws.fetching(job.seed, job.epoch, job.indices, job.repeats), self.placing():
+            with (
+                draws.fetching(job.seed, job.epoch, job.indices, job.repeats),
+                _noting(job, job.indices),
+                self.placing(),
+            ):
                 batch = fetch(job.indices)
         if batch is NotImplemented and (fetch := batch_method(self.dataset, "__getitems__")) is not None:
             with draws.fetching(job.seed, job.epoch, job.indices, job.repeats), _noting(job, job.indices):

@@ -104,6 +104,7 @@ class DatasetFolder(VisionDataset):
         self.extensions = extensions
         self.on_error = on_error
         self.skipped: set[str] = set()
+        self._unfit: Any = None  # a transform whose images ``__getbatch__`` cannot take
         self.classes, self.class_to_idx = self.find_classes(self.root)
         self.samples = self.make_dataset(self.root, self.class_to_idx, extensions, is_valid_file, allow_empty)
         self.targets = [label for _, label in self.samples]
@@ -136,7 +137,7 @@ class DatasetFolder(VisionDataset):
         Everything else, and all errors, is for ``__getitem__``, which says more about them: NotImplemented.
         """
         ending = ending_of(self.transform) if self.on_error == "raise" and self.target_transform is None else None
-        if ending is None or self._transforms is not None or self.finishes_otherwise:
+        if ending is None or self._transforms is not None or self.finishes_otherwise or self.transform is self._unfit:
             return NotImplemented
         try:
             return self._assemble(indices, ending)
@@ -148,14 +149,18 @@ class DatasetFolder(VisionDataset):
         labels = np.empty(len(indices), np.int64)
         with ahead.loading(self, indices):
             for row, index in enumerate(indices):
-                image, labels[row] = self._load(index)
                 with draws.only(row):
+                    image, label = self._load(index)
                     image = ending.prepare(image)
                 shape = ending.shape(image)
-                if images is None and shape is not None:
-                    images = new_batch((len(indices), *shape), get_default_dtype())
-                if images is None or shape != images.shape[1:]:
+                if shape is None:
+                    self._unfit = self.transform  # it makes images of another kind: do not try again
                     return NotImplemented
+                if images is None:
+                    images = new_batch((len(indices), *shape), get_default_dtype())
+                if shape != images.shape[1:] or type(label) is not int:
+                    return NotImplemented
+                labels[row] = label
                 ending.convert(image, images[row])
         return NotImplemented if images is None else (Tensor.wrap(images), Tensor.wrap(labels))
 

@@ -49,9 +49,11 @@ def _take(path: Path) -> int | None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except PermissionError:
-        if os.name == "nt" and path.exists():  # somebody is removing it
+        if not path.exists():
+            raise
+        if os.name == "nt":  # somebody is removing it
             return None
-        raise
+        descriptor = os.open(path, os.O_RDONLY)  # it is another user's
     try:
         _lock(descriptor)
         # Who had it before may have removed this file, so that the next one makes, and locks, a new one.

@@ -142,7 +142,8 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """
     if isinstance(input, Tensor) and input.array.ndim == 2 == weight.array.ndim:  # the most frequent case, for speed
         x, w = input.array, weight.array
-        if x.shape[1] == w.shape[1] and x.dtype is w.dtype and (bias is None or bias.array.dtype is w.dtype):
+        usual = bias is None or (bias.array.dtype is w.dtype and bias.array.shape == w.shape[:1])
+        if usual and x.shape[1] == w.shape[1] and x.dtype is w.dtype:
             return Linear()(input, weight, bias)
     if not hasattr(input, "dtype"):
         raise TypeError(
@@ -156,6 +157,8 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
             f"linear expects {weight.shape[-1]} input features, got an input of shape {tuple(input.shape)}{at_place()}"
         )
     same_dtype("linear", input, weight, bias)
+    if bias is not None and weight.ndim == 2 and tuple(bias.shape) != (weight.shape[0],):
+        return linear(input, weight) + bias
     if weight.ndim == 1:
         y = matmul(input, weight)
         return y if bias is None else y + bias

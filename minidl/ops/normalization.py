@@ -83,6 +83,7 @@ class NormalizeBy(Op):
 
     def forward(self, xp, x, weight, bias):
         y, self.invstd = xp.normalize_by(x, weight, bias, self.mean, self.variance, self.eps)
+        self.mean = self.mean.copy()  # the running mean may move on before the gradient is asked for
         return y
 
     def vjp_x(self, g, weight):

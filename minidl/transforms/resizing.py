@@ -272,4 +272,4 @@ def _two_numbers(pair: Any, name: str, above_zero: bool) -> tuple[float, float]:
     values = tuple(pair)
     if len(values) != 2 or min(values) < 0 or (above_zero and min(values) == 0):
         raise ValueError(f"RandomResizedCrop: {name} should be two positive numbers, got {pair}")
-    return values[0], values[1]
+    return float(values[0]), float(values[1])

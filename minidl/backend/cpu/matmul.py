@@ -32,6 +32,8 @@ class CpuMatmul(MatmulKernels):
         work = len(a) * b.size if a.ndim == 2 == b.ndim else 0
         if not work or a.dtype.char not in "fd" or a.dtype != b.dtype:
             return super().matmul(a, b, bias)
+        if bias is not None and (bias.shape != b.shape[1:] or bias.dtype != a.dtype):  # the kernels do not broadcast
+            return super().matmul(a, b, bias)
         if work < TINY:
             y = a.dot(b)  # ``np.matmul`` takes half as long again to get to BLAS
             if bias is not None:
