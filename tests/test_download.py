@@ -135,8 +135,16 @@ def test_another_range_than_was_asked_for_is_refused(server, tmp_path):
         download.fetch([server("shifted", "a.bin")], tmp_path / "a.bin", MD5)
 
 
-def test_two_that_want_the_same_file_fetch_it_once(server, tmp_path, capfd):
-    path, found = tmp_path / "a.bin", []
+def test_two_that_want_the_same_file_fetch_it_once(server, tmp_path, capfd, monkeypatch):
+    path, found, one_waits, take = tmp_path / "a.bin", [], threading.Event(), lock._take
+
+    def watched(path):
+        taken = take(path)
+        if taken is None:
+            one_waits.set()
+        return taken
+
+    monkeypatch.setattr(lock, "_take", watched)
     threads = [
         threading.Thread(
             target=lambda: found.append(download.fetch([server("waits", "a.bin")], path, MD5).read_bytes())
@@ -145,15 +153,13 @@ def test_two_that_want_the_same_file_fetch_it_once(server, tmp_path, capfd):
     ]
     for thread in threads:
         thread.start()
-    told = ""
-    while f"waiting for another process that fetches {path}" not in told:
-        assert any(thread.is_alive() for thread in threads)
-        told += capfd.readouterr().err
+    assert one_waits.wait(4)
     assert folder(tmp_path) == ["a.bin.lock"] and not found
     server.go.set()
     for thread in threads:
         thread.join()
     assert found == [CONTENT] * 2 and len(server.asked) == 1 and folder(tmp_path) == ["a.bin"]
+    assert capfd.readouterr().err == f"waiting for another process that fetches {path} …\n"
 
 
 def test_nobody_waits_for_a_process_that_was_killed(server, tmp_path):
