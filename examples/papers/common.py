@@ -117,9 +117,8 @@ def finish(
         "paper": paper,
         "fast": options.fast,
         "seconds": round(before[0] + seconds),
-        "cpu_seconds": round(
-            before[1] + sum(os.times()[:4])
-        ),  # of all threads and processes: what it took, whatever else was done
+        # Of all threads and processes: what it took, whatever else was done.
+        "cpu_seconds": round(before[1] + sum(os.times()[:4])),
         "machine": f"{minidl.get_num_threads()} threads, {platform.machine()}, NumPy {np.__version__}",
         "date": time.strftime("%Y-%m-%d"),
         "setting": setting,

@@ -149,8 +149,8 @@ class InMemoryDataset(VisionDataset):
 
     def __getbatch__(self, indices: Sequence[int]) -> Any:
         """What ``__getitems__`` returns; if ``transform`` ends in ToTensor, or ToTensor and Normalize, made with fewer copies."""
-        ending = ending_of(self.transform)
-        if ending is None or not is_batched(self.transform) or self._transforms is not None or self.finishes_otherwise:
+        ending = ending_of(self.transform) if self._is_transformed_by_batches() else None
+        if ending is None:
             return NotImplemented
         labels = self._labels(indices)
         images = ending.prepare(Tensor.wrap(self._pixels(indices)))
@@ -164,14 +164,16 @@ class InMemoryDataset(VisionDataset):
     def __getitems__(self, indices: Sequence[int]) -> Any:
         """Return the finished batch (images, labels); or NotImplemented if ``transform`` is none, or takes single
         images only."""
-        if self.transform is None or self._transforms is not None or not is_batched(self.transform):
-            return NotImplemented
-        if self.finishes_otherwise:
+        if self.transform is None or not self._is_transformed_by_batches():
             return NotImplemented
         labels = self._labels(indices)
         if not isinstance(labels, Tensor):  # a target_transform that makes no numbers: samples are collated one by one
             return NotImplemented
         return self.transform(Tensor.wrap(self._pixels(indices))), labels
+
+    def _is_transformed_by_batches(self) -> bool:
+        """Whether ``transform`` is all that happens to the images, and takes a whole batch."""
+        return self._transforms is None and not self.finishes_otherwise and is_batched(self.transform)
 
     def _labels(self, indices: Sequence[int]) -> Any:
         targets = _array_of(self.targets)
