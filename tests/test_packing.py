@@ -188,7 +188,7 @@ import sys, time
 from minidl.data import packing
 original = packing._image
 def slow(*arguments):
-    time.sleep(0.2)
+    time.sleep(1)  # long enough for Ctrl-C to come in between, on a machine that is held up for seconds too
     return original(*arguments)
 packing._image = slow
 sys.exit(packing.main(sys.argv[1:]))
