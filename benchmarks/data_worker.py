@@ -4,7 +4,8 @@
 
 Engines: minidl, torch, pillow. Cases: cifar (50,000 images in memory, crop, flip, normalise), folder (JPEG files in FOLDER, a
 random crop resized to 224, flip, normalise). ``pillow`` is the bare work of the second case: open, decode, crop, resize, in as
-many processes as there are workers (at least one), which send nothing. torchvision is not needed: what it would do to a PIL image
+many processes as there are workers (at least one), which send nothing. An epoch has no end: to start workers anew after every
+244 images, as in the smallest folders, is not what is measured (the time to the first batch tells it). torchvision is not needed: what it would do to a PIL image
 is written out here for PyTorch's loader, with the same calls of Pillow.
 """
 
@@ -27,8 +28,9 @@ from PIL import Image, ImageOps
 from benchmarks.worker import say
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CIFAR_BATCH, FOLDER_BATCH, SIZE = 128, 32, 224
+BATCH, SIZE = {"cifar": 128, "folder": 32}, 224
 CIFAR_IMAGES = 50_000
+ENDLESS = 10**9  # samples of one epoch: one permutation after the other, while the workers stay
 
 
 def cifar_arrays() -> tuple[np.ndarray, np.ndarray]:
@@ -59,15 +61,16 @@ def minidl_loader(case: str, workers: int, folder: str) -> Any:
     last = [T.RandomHorizontalFlip(), T.ToTensor(), T.Normalize(MEAN, STD)]
     if case == "cifar":
         dataset: Any = Memory(T.Compose([T.RandomCrop(32, padding=4), *last]))
-        return minidl.data.DataLoader(dataset, CIFAR_BATCH, shuffle=True, num_workers=workers, seed=0)
-    dataset = ImageFolder(folder, T.Compose([T.RandomResizedCrop(SIZE), *last]))
-    return minidl.data.DataLoader(dataset, FOLDER_BATCH, shuffle=True, num_workers=workers, seed=0)
+    else:
+        dataset = ImageFolder(folder, T.Compose([T.RandomResizedCrop(SIZE), *last]))
+    endless = minidl.data.RandomSampler(dataset, num_samples=ENDLESS)
+    return minidl.data.DataLoader(dataset, BATCH[case], sampler=endless, num_workers=workers, seed=0)
 
 
 def torch_loader(case: str, workers: int, folder: str) -> Any:
     """PyTorch's loader over a dataset that does torchvision's steps to one image after the other."""
     import torch
-    from torch.utils.data import DataLoader, Dataset
+    from torch.utils.data import DataLoader, Dataset, RandomSampler
 
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
 
@@ -108,7 +111,7 @@ def torch_loader(case: str, workers: int, folder: str) -> Any:
     torch.manual_seed(0)
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     dataset: Any = Memory() if case == "cifar" else Folder()
-    return DataLoader(dataset, CIFAR_BATCH if case == "cifar" else FOLDER_BATCH, shuffle=True, num_workers=workers)
+    return DataLoader(dataset, BATCH[case], sampler=RandomSampler(dataset, num_samples=ENDLESS), num_workers=workers)
 
 
 def samples_in(folder: str) -> list[tuple[str, int]]:
@@ -171,13 +174,6 @@ def serve_pillow(processes: int, folder: str) -> None:
             say(rate=sum(rates), memory=None)
 
 
-def batches_for_ever(loader: Any) -> Iterator[int]:
-    """The number of images in every batch, epoch after epoch."""
-    while True:
-        for images, _ in loader:
-            yield len(images)
-
-
 def held() -> int | None:
     """Bytes of memory of this process and its workers, what they share counted once; None where the system does not say.
 
@@ -208,18 +204,16 @@ def main() -> None:
     next(iter(loader.dataset[i] for i in range(8)))  # what is only imported when it is first used
     base = held()
     start = time.perf_counter()
-    images = batches_for_ever(loader)
-    next(images)
+    batches = iter(loader)
+    next(batches)
     say(first=time.perf_counter() - start)
     for line in sys.stdin:
         seconds = json.loads(line)["seconds"]
-        for _ in range(
-            2 * workers
-        ):  # workers that slept while others had their turn have batches ready, which cost nothing
-            next(images)
+        for _ in range(2 * workers):  # workers that slept during the others' turns have batches ready, which cost nothing
+            next(batches)
         count, start = 0, time.perf_counter()
         while (took := time.perf_counter() - start) < seconds:
-            count += next(images)
+            count += len(next(batches)[0])
         now = held()
         say(rate=count / took, memory=None if base is None or now is None else now - base)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import numpy as np
 
 from minidl.ops.base import at_place
 from minidl.tensor import Tensor
@@ -12,12 +15,11 @@ def _mask(shape: tuple[int, ...], input: Tensor, p: float) -> Tensor:
     """Zeros with probability p, else 1 / (1 − p). Drawn on the CPU, so that a seed means the same on every device."""
     from minidl.random import default_generator
 
-    if p == 1.0:
-        keep = default_generator.numpy.random(shape, dtype="float32") < 0
-        scale = 0.0
-    else:
-        keep = default_generator.numpy.random(shape, dtype="float32") >= p
-        scale = 1 / (1 - p)
+    # 32 random bits for an element, compared as an integer: the generator hands out 64 at once, and as floats would take
+    # twice as long. A p of 1 is one more than 32 bits hold, and zeroes everything.
+    bits = default_generator.bits32(math.prod(shape)).reshape(shape)
+    keep = bits >= round(p * 2**32) if p < 1 else np.zeros(shape, bool)
+    scale = 1 / (1 - p) if p < 1 else 0.0
     return Tensor.wrap(input.backend.from_numpy(keep.astype(input.dtype) * input.dtype.type(scale)))
 
 
