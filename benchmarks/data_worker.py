@@ -5,8 +5,8 @@
 Engines: minidl, torch, pillow. Cases: cifar (50,000 images in memory, crop, flip, normalise), folder (JPEG files in FOLDER, a
 random crop resized to 224, flip, normalise). ``pillow`` is the bare work of the second case: open, decode, crop, resize, in as
 many processes as there are workers (at least one), which send nothing. An epoch has no end: to start workers anew after every
-244 images, as in the smallest folders, is not what is measured (the time to the first batch tells it). torchvision is not needed: what it would do to a PIL image
-is written out here for PyTorch's loader, with the same calls of Pillow.
+244 images, as in the smallest folders, is not what is measured (the time to the first batch tells it). torchvision is not
+needed: what it would do to a PIL image is written out here for PyTorch's loader, with the same calls of Pillow.
 """
 
 from __future__ import annotations

@@ -146,6 +146,8 @@ _two_ways("avg_pool2d 2", (64, 64, 32, 32), lambda kit, x: kit.functional.avg_po
 _batch_norm((128, 16, 32, 32))
 _batch_norm((64, 64, 32, 32))
 _two_ways("relu", (64, 64, 32, 32), lambda kit, x: kit.functional.relu(x[0]), (2, 3))
+_two_ways("sigmoid", (64, 64, 32, 32), lambda kit, x: kit.functional.sigmoid(x[0]), (2, 3))
+_two_ways("silu", (64, 64, 32, 32), lambda kit, x: kit.functional.silu(x[0]), (2, 3))
 _two_ways("add", (64, 64, 32, 32), lambda kit, x: x[0] + x[1], (3, 0), inputs=2)
 _two_ways("dropout 0.5", (64, 64, 32, 32), lambda kit, x: kit.functional.dropout(x[0], 0.5, True), (2, 2))
 _cross_entropy(4096, 1000)

@@ -13,8 +13,10 @@ import numpy as np
 
 import minidl
 from minidl.autograd import grad
+from minidl.backend.cpu import elementwise
 from minidl.backend.reference.blocks import BlockKernels
 from minidl.nn import functional as F
+from minidl.ops import base
 from minidl.ops.base import Op, registry
 from minidl.ops.samples import Draw, Sample, draw_sample, reals
 from minidl.tensor import Tensor
@@ -40,7 +42,7 @@ def check_derivatives(op: type[Op], draw: Draw) -> None:
 def check_sample(sample: Sample, draw: Draw) -> None:
     """As ``check_derivatives``, of a function that need not be an op."""
     arrays, function = sample
-    with blocks_of(draw.choice([64, 4 << 20])):
+    with blocks_of(draw.choice([64, 4 << 20])), pieces_of(draw.choice([2, elementwise.PIECE])):
         check_function(function, [leaf(present(draw, np.asarray(a))) for a in arrays], draw)
 
 
@@ -52,6 +54,17 @@ def blocks_of(size: int) -> Iterator[None]:
         yield
     finally:
         BlockKernels.block_bytes = usual
+
+
+@contextmanager
+def pieces_of(size: int) -> Iterator[None]:
+    """Let functions of single elements be computed ``size`` elements at a time."""
+    usual = base.MANY, elementwise.PIECE
+    base.MANY, elementwise.PIECE = min(usual[0], size - 1), size
+    try:
+        yield
+    finally:
+        base.MANY, elementwise.PIECE = usual
 
 
 def check_function(function: Callable[..., Any], xs: list[Tensor], draw: Draw) -> None:

@@ -20,6 +20,7 @@ class ReLU(Elementwise):
     """max(x, 0), with slope 0 at 0."""
 
     label = "relu"
+    pointwise = False  # the backends have kernels for it
 
     samples = reals(-3, 3, kinks=[0])
 
@@ -50,6 +51,8 @@ class ReLUGrad(Op):
 
 class Hardtanh(Elementwise):
     """x limited to [low, high]; outside, and on the limits, the slope is 0."""
+
+    pointwise = False  # the backends have kernels for it
 
     def __init__(self, low, high):
         self.low, self.high = low, high

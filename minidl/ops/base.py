@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -41,6 +42,7 @@ from minidl.backend import Backend, backend_of, by_array_type
 from minidl.place import current_place
 from minidl.tensor import Tensor
 
+MANY = 1 << 17  # elements: for fewer a function of single elements is not cut into pieces
 registry: dict[str, type[Op]] = {}  # every op by its class name: drives the gradient tests and the op table
 
 Rule = tuple[
@@ -57,6 +59,7 @@ class Op(Node):
     Class attributes:
         promotes: inputs are brought to a common dtype first.
         to_float: integer inputs become floats first (exp, mean, …).
+        pointwise: forward and vjps treat every element alike, in several steps perhaps: large arrays are cut into pieces.
         broadcasts: inputs may be broadcast; gradients are summed back to each input's shape.
         is_view: the output may share its input's memory.
         frees: attributes that ``forward`` set for the vjp and that are dropped when they are spent.
@@ -67,6 +70,7 @@ class Op(Node):
     to_float: ClassVar[bool] = False
     broadcasts: ClassVar[bool] = False
     is_view: ClassVar[bool] = False
+    pointwise: ClassVar[bool] = False
     quiet: ClassVar[bool] = False  # silence NumPy's warnings about division by zero and the like
     frees: ClassVar[tuple[str, ...]] = ()
     samples: ClassVar[Any] = None
@@ -147,12 +151,14 @@ class Op(Node):
             for a in arrays:
                 if type(a) is not kind and not (a is None or isinstance(a, (float, int, np.generic, xp.array_type))):
                     raise self._wrong_operand(inputs)
+        cut = self.pointwise and first.size >= MANY
+        forward = partial(xp.by_pieces, self.forward) if cut else self.forward
         try:
             if self.quiet:
                 with np.errstate(all="ignore"):
-                    result = self.forward(xp, *arrays)
+                    result = forward(xp, *arrays)
             else:
-                result = self.forward(xp, *arrays)
+                result = forward(xp, *arrays)
         except (ValueError, TypeError, RuntimeError, IndexError) as error:
             raise self._explain(error, arrays) from error
         if type(result) is not kind and isinstance(result, (np.generic, float, int)):  # NumPy's form of a 0-d result
@@ -239,7 +245,10 @@ class Op(Node):
                     values.append(saved[0])
                 else:  # the general case, and the errors
                     values.append(self.restore(i, create_graph))
-            result = function(self, g, *values)
+            if self.pointwise and wants and not create_graph and g.size >= MANY:
+                result = backend_of(g).by_pieces(function, self, g, *values)
+            else:
+                result = function(self, g, *values)
             if wrt is not None:
                 results[wrt] = result
             elif isinstance(result, (tuple, list)):
@@ -325,7 +334,7 @@ class Op(Node):
 class Elementwise(Op, abstract=True):
     """An op that treats every element alike; inputs broadcast, and gradients are summed back."""
 
-    broadcasts = True
+    broadcasts = pointwise = True
 
 
 def index_message(error: IndexError) -> str:

@@ -38,6 +38,7 @@ class Add(Elementwise):
     """a + b."""
 
     samples = reals(-3, 3), reals(-3, 3)
+    pointwise = False  # the backends have kernels for it
 
     def forward(self, xp, a, b):
         return xp.add(a, b)

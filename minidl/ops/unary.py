@@ -341,7 +341,7 @@ class Sigmoid(Unary):
 class Softplus(Op):
     """log(1 + exp(βx)) / β; the identity where βx > threshold."""
 
-    to_float = quiet = True
+    to_float = quiet = pointwise = True
 
     def __init__(self, beta=1.0, threshold=20.0):
         self.beta, self.threshold = beta, threshold

@@ -8,19 +8,46 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
-from minidl.backend.cpu.layout import LEAST, flat_alike
-from minidl.backend.cpu.threads import share, spans, team
+from minidl.backend.cpu.layout import LEAST, flat, flat_alike
+from minidl.backend.cpu.threads import Span, cut, share, spans, team
 from minidl.backend.reference.elementwise import ElementwiseKernels
 
 SMALL = 1 << 12  # elements: for fewer the preparations below take longer than the work
 LARGE = 2 * LEAST  # elements: for fewer NumPy's own loops do not wake a second thread
 PART = 1 << 13  # elements that a thread that is awake should have to itself
+PIECE = 1 << 17  # elements at a time of a function of several steps: what lies between them then stays in the cache
 # Zeros as arrays: NumPy takes longer to look at a number.
 _ZERO: dict[str, Any] = {"f": np.zeros((), np.float32), "d": np.zeros(())}
 
 
 class CpuElementwise(ElementwiseKernels):
-    """Sums and limited linear functions; small or unlike arrays go to the reference."""
+    """What is worth sharing among threads; small or unlike arrays go to the reference."""
+
+    def by_pieces(self, function: Callable[..., Any], *inputs: Any) -> Any:
+        is_cut = [type(x) is np.ndarray and x.ndim > 0 for x in inputs]
+        arrays = [x for x, is_one in zip(inputs, is_cut, strict=True) if is_one]
+        flats = flat_alike(*arrays) if arrays else None
+        if flats is None:
+            return function(*inputs)
+
+        def piece(start: int, stop: int) -> Any:
+            pieces = iter([x[start:stop] for x in flats])
+            return function(*[next(pieces) if is_one else x for x, is_one in zip(inputs, is_cut, strict=True)])
+
+        probe = piece(0, 1)
+        out = np.empty_like(arrays[0], getattr(probe, "dtype", None))
+        target = flat(out)
+        if type(probe) is not np.ndarray or probe.shape != (1,) or target is None:
+            return function(*inputs)  # it gives more than one array, or none
+        errors = np.geterr()  # of this thread: the others would warn
+
+        def part(span: Span) -> None:
+            with np.errstate(**errors):
+                for start, stop in cut(span, PIECE):
+                    target[start:stop] = piece(start, stop)
+
+        share(part, spans(target.size, LEAST))
+        return out
 
     def add(self, a: Any, b: Any) -> Any:
         if type(a) is not np.ndarray or a.size < SMALL or type(b) is not np.ndarray:
@@ -103,7 +130,7 @@ def _do(name: str, plain: Callable[..., Any], arrays: tuple[np.ndarray, ...], ou
         getattr(fast, name)(team(target.size, PART), *sources, *numbers, target)
         return True
 
-    def part(span: tuple[int, int]) -> None:
+    def part(span: Span) -> None:
         here = slice(*span)
         plain(*[a[here] for a in sources], *numbers, target[here])
 

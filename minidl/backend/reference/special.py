@@ -34,9 +34,11 @@ _ONE_OVER_SQRT_PI = 0.56418958354775628695
 
 def _polynomial(coefficients: tuple[float, ...], x: Any) -> Any:
     """Horner's rule, highest power first."""
-    total = x * 0 + coefficients[0]
-    for c in coefficients[1:]:
-        total = total * x + c
+    total = x * coefficients[0]
+    for c in coefficients[1:-1]:
+        total += c
+        total *= x
+    total += coefficients[-1]
     return total
 
 
@@ -57,10 +59,12 @@ class SpecialKernels:
         middle = xp.minimum(xp.maximum(size, 0.46875), 4.0)
         erfc = xp.exp(-middle * middle) * _polynomial(_MIDDLE_P, middle) / _polynomial(_MIDDLE_Q, middle)
 
-        large = xp.maximum(size, 4.0)
-        inverse = 1.0 / (large * large)
-        tail = inverse * _polynomial(_LARGE_P, inverse) / _polynomial(_LARGE_Q, inverse)
-        erfc_large = xp.exp(-large * large) / large * (_ONE_OVER_SQRT_PI + tail)
+        if x.dtype.itemsize > 4:  # beyond 4 a float is 1
+            large = xp.maximum(size, 4.0)
+            inverse = 1.0 / (large * large)
+            tail = inverse * _polynomial(_LARGE_P, inverse) / _polynomial(_LARGE_Q, inverse)
+            erfc_large = xp.exp(-large * large) / large * (_ONE_OVER_SQRT_PI + tail)
+            erfc = xp.where(size > 4.0, erfc_large, erfc)
 
-        far = xp.copysign(1.0 - xp.where(size > 4.0, erfc_large, erfc), x)
+        far = xp.copysign(1.0 - erfc, x)
         return xp.where(size <= 0.46875, near, far).astype(x.dtype)
