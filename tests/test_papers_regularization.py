@@ -117,15 +117,18 @@ def test_batch_norm_learns_sooner(batch_norm: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_max_norm_shortens_what_is_too_long_and_nothing_else(dropout: Any) -> None:
-    layer = nn.Linear(2, 4)
+    layers = [nn.Linear(2, 4), nn.Linear(2, 2), nn.Linear(2, 1)]
+    weights = [[3.0, 4.0], [0.6, 0.8], [0.0, 0.0], [0.0, -2.0]], [[0.0, 0.5], [8.0, 6.0]], [[0.0, 3.0]]
     with minidl.no_grad():
-        layer.weight.copy_(minidl.tensor([[3.0, 4.0], [0.6, 0.8], [0.0, 0.0], [0.0, -2.0]]))
-    bias = layer.bias.detach().numpy().copy()
-    dropout.limit_norms([layer], 2.0)
-    expected = [[1.2, 1.6], [0.6, 0.8], [0.0, 0.0], [0.0, -2.0]]  # a row is what goes into one unit
-    np.testing.assert_allclose(layer.weight.detach().numpy(), expected, rtol=1e-6)
-    np.testing.assert_array_equal(layer.bias.detach().numpy(), bias)
-    assert layer.weight.requires_grad
+        for layer, weight in zip(layers, weights, strict=True):
+            layer.weight.copy_(minidl.tensor(weight))
+    biases = [layer.bias.detach().numpy().copy() for layer in layers]
+    dropout.limit_norms(layers, (2.0, 1.0))
+    expected = [[1.2, 1.6], [0.6, 0.8], [0.0, 0.0], [0.0, -2.0]], [[0.0, 0.5], [0.8, 0.6]], [[0.0, 1.0]]
+    for layer, bias, rows in zip(layers, biases, expected, strict=True):  # a row is what goes into one unit
+        np.testing.assert_allclose(layer.weight.detach().numpy(), rows, rtol=1e-6)
+        np.testing.assert_array_equal(layer.bias.detach().numpy(), bias)
+        assert layer.weight.requires_grad
 
 
 def test_nets_are_those_of_the_paper(dropout: Any) -> None:
@@ -142,7 +145,7 @@ def test_nets_are_those_of_the_paper(dropout: Any) -> None:
 
 
 def test_dropout_trains_within_the_limit(dropout: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    net = dropout.Net("small", (32, 32), nn.ReLU, True, 0.5, lr=1e-2, epochs=3, paper=None)
+    net = dropout.Net("small", (32, 32), nn.ReLU, True, (0.7, 0.5), lr=1e-2, epochs=3, paper=None)
     models = []
     build = dropout.build
     monkeypatch.setattr(dropout, "build", lambda net: models.append(build(net)) or models[-1])
@@ -151,7 +154,7 @@ def test_dropout_trains_within_the_limit(dropout: Any, monkeypatch: pytest.Monke
     assert history[-1]["loss"] < history[0]["loss"]
     layers = [layer for layer in models[0].modules() if isinstance(layer, nn.Linear)]
     lengths = [np.linalg.norm(layer.weight.detach().numpy(), axis=1).max() for layer in layers]
-    assert max(lengths[:2]) <= 0.5 + 1e-5 < lengths[2]  # not the scores
+    assert 0.5 < lengths[0] <= 0.7 + 1e-5 and max(lengths[1:]) <= 0.5 + 1e-5
 
 
 # -- weight decay ------------------------------------------------------------------------------------------------------
