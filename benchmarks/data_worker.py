@@ -209,7 +209,9 @@ def main() -> None:
     say(first=time.perf_counter() - start)
     for line in sys.stdin:
         seconds = json.loads(line)["seconds"]
-        for _ in range(2 * workers):  # workers that slept during the others' turns have batches ready, which cost nothing
+        for _ in range(
+            2 * workers
+        ):  # workers that slept during the others' turns have batches ready, which cost nothing
             next(batches)
         count, start = 0, time.perf_counter()
         while (took := time.perf_counter() - start) < seconds:

@@ -592,3 +592,13 @@ def test_class_weights_and_ignored_targets() -> None:
     )
     with pytest.raises(ValueError, match="only p == 1 and p == 2 supported"):
         nn.MultiMarginLoss(p=3)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
+def test_dropout_keeps_the_stated_share_independently(p: float) -> None:
+    minidl.manual_seed(0)
+    kept = (nn.functional.dropout(minidl.ones(1000, 1000), p).numpy() != 0).astype(float)
+    six_sigma = 6 * np.sqrt(p * (1 - p) / kept.size)
+    assert abs(kept.mean() - (1 - p)) < six_sigma
+    for other in (kept[:, 1:] * kept[:, :-1], kept[1:] * kept[:-1], kept[:, 2:] * kept[:, :-2]):
+        assert abs(other.mean() - (1 - p) ** 2) < 12 * np.sqrt((1 - p) ** 2 / kept.size)  # neighbours share no bits

@@ -308,3 +308,13 @@ def test_single_numbers_are_tensors_on_arrays():
     ):
         assert isinstance(drawn.array, np.ndarray)
         assert drawn.shape == ()
+
+
+def test_bits32_are_the_halves_of_the_generators_steps() -> None:
+    g = Generator().manual_seed(3)
+    steps = np.random.Philox(3).random_raw(3)
+    bits = g.bits32(5)
+    assert (
+        bits.dtype == np.uint32 and bits.tolist() == [h for s in steps.tolist() for h in (s & 0xFFFFFFFF, s >> 32)][:5]
+    )
+    assert g.bits32(0).shape == (0,)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from minidl.ops.base import at_place
 from minidl.tensor import Tensor
 
@@ -15,10 +13,9 @@ def _mask(shape: tuple[int, ...], input: Tensor, p: float) -> Tensor:
     """Zeros with probability p, else 1 / (1 − p). Drawn on the CPU, so that a seed means the same on every device."""
     from minidl.random import default_generator
 
-    # 32 random bits for an element, compared as an integer: the generator hands out 64 at once, and as floats would take
-    # twice as long. A p of 1 is one more than 32 bits hold, and zeroes everything.
+    # 32 random bits for an element, compared as an integer: floats would take twice as long to draw.
     bits = default_generator.bits32(math.prod(shape)).reshape(shape)
-    keep = bits >= round(p * 2**32) if p < 1 else np.zeros(shape, bool)
+    keep = bits >= round(p * 2**32)  # a p of 1 is more than 32 bits hold
     scale = 1 / (1 - p) if p < 1 else 0.0
     return Tensor.wrap(input.backend.from_numpy(keep.astype(input.dtype) * input.dtype.type(scale)))
 
