@@ -195,6 +195,13 @@ def add_into(draw: Draw) -> Arguments:
     return (a, draw.array(draw.choice([a.shape, a.shape[1:]]))), {}
 
 
+def by_pieces(draw: Draw) -> Arguments:
+    a = draw.array(draw.choice([draw.shape(), (2, 64, 32, 34)]))
+    b = draw.choice([2.0, draw.array(a.shape), draw.array(a.shape[1:])])
+    functions: list[Callable[..., Any]] = [lambda a, b, c: a * b + c, lambda a, b, c: a > b * c, lambda a, b, c: (a, b)]
+    return (draw.choice(functions), a, b, 0.5), {}
+
+
 def hardtanh(draw: Draw) -> Arguments:
     return (draw.array(draw.shape()), -0.5, draw.choice([-0.5, 0.7])), {}
 
@@ -288,7 +295,7 @@ DRAWS: dict[str, Callable[[Draw], Arguments]] = {
         conv2d, conv2d_input_grad, conv2d_weight_grad, pad_nhwc, unfold_nhwc, fold_nhwc, each, total, max_pool2d,
         max_pool2d_scatter, max_pool2d_gather, sum_pool2d, sum_pool2d_grad, moments, normalize, normalize_by, normalize_batch,
         normalize_grad,
-        add, add_into, matmul, relu, relu_grad, hardtanh, hardtanh_grad, cross_entropy, cross_entropy_grad,
+        by_pieces, add, add_into, matmul, relu, relu_grad, hardtanh, hardtanh_grad, cross_entropy, cross_entropy_grad,
         scatter_add, erf, sgd_step, sgd_steps, adam_step, adam_steps, rmsprop_step, adagrad_step,
     )
 }  # fmt: skip

@@ -15,7 +15,7 @@ from minidl.backend.reference.elementwise import ElementwiseKernels
 SMALL = 1 << 12  # elements: for fewer the preparations below take longer than the work
 LARGE = 2 * LEAST  # elements: for fewer NumPy's own loops do not wake a second thread
 PART = 1 << 13  # elements that a thread that is awake should have to itself
-PIECE = 1 << 17  # elements at a time of a function of several steps: what lies between them then stays in the cache
+PIECE = 1 << 16  # elements at a time of a function of several steps: what lies between them then stays in the cache
 # Zeros as arrays: NumPy takes longer to look at a number.
 _ZERO: dict[str, Any] = {"f": np.zeros((), np.float32), "d": np.zeros(())}
 
