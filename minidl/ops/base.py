@@ -59,7 +59,8 @@ class Op(Node):
     Class attributes:
         promotes: inputs are brought to a common dtype first.
         to_float: integer inputs become floats first (exp, mean, …).
-        pointwise: forward and vjps treat every element alike, in several steps perhaps: large arrays are cut into pieces.
+        pointwise: forward and vjps treat every element alike, so that large arrays may be cut into pieces. Then self holds no
+            arrays, nor does forward leave anything in it.
         broadcasts: inputs may be broadcast; gradients are summed back to each input's shape.
         is_view: the output may share its input's memory.
         frees: attributes that ``forward`` set for the vjp and that are dropped when they are spent.
