@@ -13,7 +13,8 @@ class Engine(NamedTuple):
     """An engine as a row of a table.
 
     ``worker`` is what its process is told to load, ``environment`` is set for that process (None removes a variable),
-    ``needs`` is the package without which it is left out, ``install`` says how to get that.
+    ``needs`` is the package without which it is left out, ``install`` says how to get that. ``device`` is where it computes;
+    engines of different devices are not compared.
     """
 
     name: str
@@ -21,8 +22,10 @@ class Engine(NamedTuple):
     needs: str
     install: str
     environment: dict[str, str | None] = {}
+    device: str = "cpu"
 
 
+_CUPY = "pip install 'minidl[cuda13]', on a machine with a GPU"
 _TORCH = "pip install 'minidl[bench]'"
 
 ENGINES = {
@@ -34,19 +37,25 @@ ENGINES = {
         Engine("minidl-numpy", "minidl", "numpy", "pip install numpy", {"MINIDL_FAST": "0"}),
         Engine("jax", "jax", "jax", "pip install jax"),
         Engine("mygrad", "mygrad", "mygrad", "pip install mygrad"),
+        Engine("torch-cuda", "torch-cuda", "torch", _TORCH, device="cuda"),
+        Engine("torch-cuda-channels-last", "torch-cuda-channels-last", "torch", _TORCH, device="cuda"),
+        Engine("minidl-cuda", "minidl-cuda", "cupy", _CUPY, device="cuda"),
     )
 }
+ON_CPU = tuple(name for name, engine in ENGINES.items() if engine.device == "cpu")
+ON_CUDA = tuple(name for name, engine in ENGINES.items() if engine.device == "cuda")
 PEERS = ("torch", "torch-channels-last")  # a ratio is a ratio to the faster of these
+CUDA_PEERS = ("torch-cuda", "torch-cuda-channels-last")  # … and on a GPU of these
 OURS = ("minidl", "minidl-numpy")
 MYGRAD_NETS = ("toy MLP", "BN-MLP", "MLP", "LeNet")  # it has no grouped convolution, and takes minutes for the others
 
 
 def package_of(worker: str) -> str:
     """The package that a worker imports for what it was told: one of those that have PyTorch's interface."""
-    packages = {"minidl": "minidl", "torch": "torch", "torch-channels-last": "torch"}
-    if worker not in packages:
-        raise ValueError(f"engine must be one of {', '.join(packages)}, got {worker!r}")
-    return packages[worker]
+    workers = [engine.worker for engine in ENGINES.values() if engine.worker.startswith(("minidl", "torch"))]
+    if worker not in workers:
+        raise ValueError(f"engine must be one of {', '.join(dict.fromkeys(workers))}, got {worker!r}")
+    return worker.partition("-")[0]
 
 
 def installed(names: Sequence[str]) -> list[Engine]:
@@ -76,7 +85,7 @@ def installed(names: Sequence[str]) -> list[Engine]:
 
 def can_run(engine: Engine, net: str, shape: Sequence[int]) -> bool:
     """Whether the engine has something of its own to say about this net, whose inputs have this shape."""
-    if engine.name == "torch-channels-last":
+    if engine.name.endswith("channels-last"):
         return len(shape) == 3  # only images have a layout
     return engine.name != "mygrad" or net in MYGRAD_NETS
 

@@ -30,13 +30,14 @@ from benchmarks.timing import per_call
 
 COPY_BYTES = 1 << 28  # far more than any cache holds
 GEMM_SIZE = 1024
-PACKAGES = ("minidl", "numpy", "numba", "torch", "jax", "mygrad")
+PACKAGES = ("minidl", "numpy", "numba", "torch", "jax", "mygrad", "cupy-cuda12x", "cupy-cuda13x")
 
 
 def describe() -> dict[str, Any]:
     """The machine and the versions of what runs on it; None where something cannot be found out. Sizes in bytes."""
     return {
         "cpu": _cpu_model(),
+        "gpu": _gpu(),
         "cores": all_cores(),
         "instructions": _instructions(),
         "caches": _caches(),
@@ -95,9 +96,10 @@ def headline(machine: dict[str, Any]) -> str:
     """The machine in one line."""
     packages = [f"{name} {number}" for name, number in machine["packages"].items() if number]
     blas = ", ".join(machine["blas"]) or "BLAS unknown"
+    gpu = f"{machine['gpu']}, " if machine["gpu"] else ""
     memory = f"{machine['memory'] / 2**30:.0f} GiB, " if machine["memory"] else ""
     return (
-        f"{machine['cpu']}, {machine['cores']} cores, {memory}{machine['os']}, Python {machine['python']}, "
+        f"{machine['cpu']}, {machine['cores']} cores, {memory}{gpu}{machine['os']}, Python {machine['python']}, "
         f"{', '.join(packages)}; {blas}; commit {machine['commit'] or 'unknown'}"
     )
 
@@ -124,6 +126,16 @@ def _cpu_model() -> str:
             command = ["sysctl", "-n", "machdep.cpu.brand_string"]
             return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
     return platform.processor() or platform.machine() or "unknown CPU"
+
+
+def _gpu() -> str | None:
+    """The first GPU with its driver, where NVIDIA's tool tells."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return next(iter(done.stdout.splitlines()), "").replace(",", ", driver") or None
 
 
 def _instructions() -> str | None:

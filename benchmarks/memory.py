@@ -27,6 +27,17 @@ def held_bytes() -> int | None:
     return peak_bytes() if now is None else now
 
 
+def cuda_bytes(package: str) -> int:
+    """The GPU memory that ``torch``, or CuPy under ``minidl``, has taken from the driver for its arrays (not its libraries')."""
+    if package == "torch":
+        import torch
+
+        return int(torch.cuda.max_memory_reserved())
+    import cupy
+
+    return int(cupy.get_default_memory_pool().total_bytes())
+
+
 def _status(field: str) -> int | None:
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:

@@ -1,6 +1,6 @@
 """Time a step of every net in every engine, and print how minidl compares with PyTorch.
 
-    python -m benchmarks.train [--nets LeNet ResNet-20] [--modes train infer] [--quick] [--markdown]
+    python -m benchmarks.train [--nets LeNet ResNet-20] [--modes train infer] [--device cuda] [--quick] [--markdown]
 
 Ratio = minidl's time / the faster of PyTorch eager and PyTorch channels-last; below 1 minidl is faster. Results go to
 benchmarks/results/: JSON with every round's medians, a picture, and with --markdown a table to commit. README.md of this
@@ -20,7 +20,17 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks import cli, machine
-from benchmarks.engines import ENGINES, MYGRAD_NETS, OURS, PEERS, Engine, can_run, installed
+from benchmarks.engines import (
+    CUDA_PEERS,
+    MYGRAD_NETS,
+    ON_CPU,
+    ON_CUDA,
+    OURS,
+    PEERS,
+    Engine,
+    can_run,
+    installed,
+)
 from benchmarks.nets import NETS
 from benchmarks.report import (
     Bar,
@@ -101,7 +111,7 @@ def compare(rows: list[dict[str, Any]]) -> None:
 
     The ratio is the quotient of the medians; its range is that of the quotients within single rounds.
     """
-    peers = [row for row in rows if row["engine"] in PEERS and row["median"]]
+    peers = [row for row in rows if row["engine"] in (*PEERS, *CUDA_PEERS) and row["median"]]
     fastest = min(peers, key=lambda row: row["median"], default=None)
     for row in rows:
         net = NETS[row["net"]]
@@ -144,7 +154,7 @@ def save(path: Path, result: dict[str, Any]) -> None:
     bars = [
         Bar(f"{row['net']}, {row['mode']}", row["engine"], row["ratio"], row["ratio_low"], row["ratio_high"])
         for row in result["rows"]
-        if row["ratio"] is not None and row["engine"] not in PEERS
+        if row["ratio"] is not None and row["engine"] not in (*PEERS, *CUDA_PEERS)
     ]
     if bars:
         title = f"Time of a step / PyTorch's (the faster layout)\n{result['machine']['cpu']}, {result['date'][:10]}"
@@ -154,32 +164,48 @@ def save(path: Path, result: dict[str, Any]) -> None:
 def markdown(table: Table, result: dict[str, Any]) -> str:
     """A dated section with the table."""
     options = result["options"]
+    memory = (
+        "memory is what the engine has taken from the GPU for its arrays"
+        if options["device"] == "cuda"
+        else "memory is the process's peak, and the part of it above what it held after importing the engine"
+    )
     return (
         f"## {result['date'][:10]}\n\n{machine.headline(result['machine'])}\n\n"
         f"{options['rounds']} rounds of {options['seconds']} s for every engine, in turns. Ratio to the faster PyTorch "
-        "layout; range of the ratio over the rounds; memory is the process's peak, and the part of it above what it held after "
-        f"importing the engine.\n\n{table.markdown()}\n"
+        f"layout; range of the ratio over the rounds; {memory}.\n\n{table.markdown()}\n"
     )
 
 
 def main() -> None:
-    parser = cli.parser(__doc__, list(ENGINES), rounds=5, seconds=2.0, others=True)
+    parser = cli.parser(__doc__, [], rounds=5, seconds=2.0, others=True)
     parser.add_argument("--nets", nargs="+", type=cli.net_name, default=list(NETS), help=f"of {cli.listing(NETS)}")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="whose engines take part (default: cpu)"
+    )
     parser.add_argument("--markdown", action="store_true", help="also write the table as Markdown, with the date")
     options = cli.parse(parser)
-    engines = installed(options.engines)
+    there = ON_CUDA if options.device == "cuda" else ON_CPU
+    if any(name not in there for name in options.engines):
+        parser.error(f"--engines on {options.device} are {', '.join(there)}")
+    engines = installed(options.engines or there)
     if any(engine.name == "mygrad" for engine in engines):
         print(f"mygrad takes part in {cli.listing(MYGRAD_NETS)} only", file=sys.stderr)
 
     when = datetime.now().astimezone()
-    path = result_path(options.out, "train", when, ".json")
+    path = result_path(options.out, "train-cuda" if options.device == "cuda" else "train", when, ".json")
     plans = [
         (net, mode, engines_for(net, mode, engines, options.engines_named))
         for net in options.nets
         for mode in options.modes
     ]
-    chosen = {"nets": options.nets, "modes": options.modes, "rounds": options.rounds, "seconds": options.seconds}
+    chosen = {
+        "nets": options.nets,
+        "modes": options.modes,
+        "device": options.device,
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+    }
     result: dict[str, Any] = {"script": "train", "date": when.isoformat(timespec="seconds"), "options": chosen}
     result |= {"machine": machine.describe(), "rows": []}
     table = Table(*COLUMNS)

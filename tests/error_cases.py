@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.strict.backend import strict_backend
+from tests.elsewhere import elsewhere
 
-OTHER = strict_backend.name  # a device like a GPU, on any machine
+OTHER = elsewhere.name  # a device like a GPU, on any machine
 
 
 def cases(*table: tuple[str, Callable[[], Any], type[Exception], list[str]]) -> Any:

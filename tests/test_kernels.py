@@ -25,6 +25,7 @@ from minidl.ops.normalization import Normalize
 from minidl.ops.pool import _window
 from minidl.ops.samples import Draw, reals
 from tests.drawing import Hypothesis, present
+from tests.elsewhere import elsewhere
 from tests.strict.backend import strict_backend
 
 reference = Backend("cpu", np, np.ndarray)
@@ -340,7 +341,7 @@ def test_the_overrides_are_found() -> None:
 def test_every_kernel_of_a_backend_has_a_reference(cls: type) -> None:
     """A public method that the base class lacks could not be compared with anything."""
     own = {n for c in cls.__mro__ for n, f in vars(c).items() if inspect.isfunction(f) and not n.startswith("_")}
-    assert own - set(KERNELS) - UNCOMPARED <= {"from_numpy", "to_numpy"}
+    assert own - set(KERNELS) - UNCOMPARED <= {"from_numpy", "to_numpy", "require"}
 
 
 def travel(value: Any, change: Callable[[Any], Any]) -> Any:
@@ -377,6 +378,13 @@ def test_overrides_do_what_the_reference_does(cls: type, name: str, data: st.Dat
     draw = Draw(Hypothesis(data))
     with without() if draw.integer(0, 2) == 0 else nullcontext():  # with and without compiled kernels
         compare(cls, name, draw)
+
+
+@pytest.mark.parametrize("name", sorted(set(KERNELS) - {"total"}))  # whose argument is a function of NumPy arrays
+@settings(thorough, max_examples=20)
+@given(st.data())
+def test_every_kernel_does_the_same_on_another_device(name: str, data: st.DataObject) -> None:
+    compare(type(elsewhere), name, Draw(Hypothesis(data)))
 
 
 def compare(cls: type, name: str, draw: Draw) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import minidl
-import tests.strict.backend  # noqa: F401  (adds the device "strict", which has CuPy's limits)
 from minidl.optim import SGD, Adagrad, Adam, AdamW, RMSprop
+from tests.elsewhere import elsewhere
 from tests.strict import count_syncs
 
 STEPS = 7
@@ -154,19 +154,19 @@ def test_step_writes_in_place_and_leaves_the_gradient_alone(kind, rule, options)
 
 @pytest.mark.parametrize(("kind", "rule", "options"), RULES, ids=NAMES)
 def test_gpu_manners(kind, rule, options):
-    p, q = leaf(numbers(0)), minidl.tensor(numbers(0), device="strict", requires_grad=True)
+    p, q = leaf(numbers(0)), minidl.tensor(numbers(0), device=elsewhere.name, requires_grad=True)
     optimizer, other = kind([p], **options), kind([q], **options)
     *_, expected = run(optimizer, p, gradients())
     for gradient in gradients():
-        q.grad = minidl.tensor(gradient, device="strict")
+        q.grad = minidl.tensor(gradient, device=elsewhere.name)
         with count_syncs() as syncs:
             other.step()
         assert not syncs
     np.testing.assert_allclose(q.backend.to_numpy(q.array), expected, rtol=1e-13)
-    resumed = kind([minidl.tensor(numbers(0), device="strict", requires_grad=True)])
+    resumed = kind([minidl.tensor(numbers(0), device=elsewhere.name, requires_grad=True)])
     resumed.load_state_dict(optimizer.state_dict())  # from the CPU
     values = resumed.state_dict()["state"].get(0, {})
-    assert all(value.device.type == ("cpu" if name == "step" else "strict") for name, value in values.items())
+    assert all(value.device.type == ("cpu" if name == "step" else elsewhere.name) for name, value in values.items())
 
 
 def test_sgd_with_dampening_equal_to_momentum_is_the_averaged_form():

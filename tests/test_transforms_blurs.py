@@ -16,7 +16,7 @@ from minidl.tensor import Tensor
 from minidl.transforms.blurs import GaussianBlur, GaussianNoise, RandomErasing
 from minidl.transforms.fields import normal_field, to_normal
 from minidl.transforms.functional.blur import erase, gaussian_blur, gaussian_noise
-from tests.strict.backend import strict_backend
+from tests.elsewhere import elsewhere
 
 
 def picture(*shape: int, dtype: object = np.uint8, seed: int = 0) -> np.ndarray:
@@ -33,8 +33,8 @@ def from_pil(image: Image.Image) -> np.ndarray:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def on_strict(array: np.ndarray) -> Tensor:
-    return Tensor.wrap(strict_backend.from_numpy(array))
+def on_device(array: np.ndarray) -> Tensor:
+    return Tensor.wrap(elsewhere.from_numpy(array))
 
 
 # -- blur --------------------------------------------------------------------------------------------------------------
@@ -191,8 +191,8 @@ def test_erase_is_its_plain_twin(boxes, dtype, kind):
     assert (erase(images[0], *boxes[0], one) == want[0]).all()
     assert (from_pil(erase(to_pil(picture(3, 7, 8)), *boxes[0], 9)) == erase(picture(3, 7, 8), *boxes[0], 9)).all()
     for x, b, v, result in ((images, box, values, want), (images[0], boxes[0], one, want[0])):
-        got = erase(on_strict(x), *b, v)
-        assert got.dtype == dtype and (strict_backend.to_numpy(got.array) == result).all()
+        got = erase(on_device(x), *b, v)
+        assert got.dtype == dtype and (elsewhere.to_numpy(got.array) == result).all()
         inplace = x.copy()
         erase(inplace, *b, v, inplace=True)
         assert (inplace == result).all()
@@ -255,9 +255,9 @@ def test_a_device_array_is_transformed_as_on_the_cpu(transform, shape, dtype):
     random.manual_seed(0)
     want = transform(images)
     random.manual_seed(0)
-    got = transform(on_strict(images))
-    assert got.backend is strict_backend and got.dtype == want.dtype
-    assert (strict_backend.to_numpy(got.array) == want).all()
+    got = transform(on_device(images))
+    assert got.backend is elsewhere and got.dtype == want.dtype
+    assert (elsewhere.to_numpy(got.array) == want).all()
 
 
 @pytest.mark.parametrize(

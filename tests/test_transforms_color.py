@@ -40,7 +40,7 @@ from tests.colored import (
     to_array,
     to_pil,
 )
-from tests.strict.backend import strict_backend
+from tests.elsewhere import elsewhere
 
 # -- the functions -----------------------------------------------------------------------------------------------------
 
@@ -201,8 +201,8 @@ def test_each_image_of_a_batch_has_its_own_parameters(function, parameters, dtyp
     elif function is L.solarize:
         parameters = (parameters[0] * 255,)
     batch = function(images, *parameters)
-    on_device = function(strict_backend.from_numpy(images), *parameters)
-    assert batch.dtype == images.dtype and (strict_backend.to_numpy(on_device) == batch).all()
+    on_device = function(elsewhere.from_numpy(images), *parameters)
+    assert batch.dtype == images.dtype and (elsewhere.to_numpy(on_device) == batch).all()
     for n, image in enumerate(images):
         one = [p[n : n + 1] for p in parameters]
         assert (function(image, *one) == batch[n]).all()

@@ -20,7 +20,7 @@ from minidl.transforms import (
     is_batched,
 )
 from minidl.transforms import functional as F
-from tests.strict.backend import strict_backend
+from tests.elsewhere import elsewhere
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -131,7 +131,7 @@ def test_to_pil_image():
     assert np.asarray(F.to_pil_image(Tensor(values))).tolist() == [[0, 0, 127, 254, 255, 255]]
     kept = F.to_pil_image(Tensor(values.astype(np.float32)), "F")
     assert kept.mode == "F" and np.asarray(kept).tolist() == values[0].astype(np.float32).tolist()
-    device = Tensor.wrap(strict_backend.from_numpy(noise(3, 4, 5)))
+    device = Tensor.wrap(elsewhere.from_numpy(noise(3, 4, 5)))
     assert F.to_pil_image(device).tobytes() == F.to_pil_image(Tensor(noise(3, 4, 5))).tobytes()
     image = Image.new("L", (2, 2))
     assert ToPILImage()(image) is image
@@ -195,10 +195,10 @@ def test_dtypes_on_another_device():
         ConvertImageDtype(np.float64),
         Compose([ToTensor(), Normalize([0.1, 0.2, 0.3], [1, 2, 3], inplace=True)]),
     ):
-        got = transform(Tensor.wrap(strict_backend.from_numpy(image)))
-        assert got.backend is strict_backend
+        got = transform(Tensor.wrap(elsewhere.from_numpy(image)))
+        assert got.backend is elsewhere
         want = transform(Tensor(image))
-        assert got.dtype == want.dtype and (strict_backend.to_numpy(got.array) == want.array).all()
+        assert got.dtype == want.dtype and (elsewhere.to_numpy(got.array) == want.array).all()
     assert repr(ConvertImageDtype()) == "ConvertImageDtype(dtype=float32, scale=True)"
 
 

@@ -14,7 +14,7 @@ from minidl.nn.functional import cross_entropy
 from minidl.tensor import Tensor
 from minidl.transforms.mixing import CutMix, MixUp
 from tests.colored import some_pictures, to_pil
-from tests.strict.backend import strict_backend
+from tests.elsewhere import elsewhere
 
 
 def a_batch(n=6, classes=5, h=12, w=15):
@@ -95,8 +95,8 @@ def test_batches_come_back_in_their_own_form(mix):
     assert type(listed) is list
     tensors = drawn((Tensor(images), Tensor(labels)))
     assert all(isinstance(x, Tensor) for x in tensors)
-    on_device = drawn(*(Tensor.wrap(strict_backend.from_numpy(x)) for x in (images, labels)))
-    assert all(x.backend is strict_backend for x in on_device)
+    on_device = drawn(*(Tensor.wrap(elsewhere.from_numpy(x)) for x in (images, labels)))
+    assert all(x.backend is elsewhere for x in on_device)
     mapping = drawn({"label_names": labels[:2], "picture": images, "id": "a", "Labels": labels})
     assert mapping["id"] == "a"
     nested = drawn((images, {"n": 3, "my_label": labels}))
@@ -104,7 +104,7 @@ def test_batches_come_back_in_their_own_form(mix):
     for got in (
         listed,
         [x.array for x in tensors],
-        [strict_backend.to_numpy(x.array) for x in on_device],
+        [elsewhere.to_numpy(x.array) for x in on_device],
         (mapping["picture"], mapping["Labels"]),
         (nested[0], nested[1]["my_label"]),
     ):

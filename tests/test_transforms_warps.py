@@ -26,7 +26,7 @@ from minidl.transforms.functional.warp import (
 )
 from minidl.transforms.interpolation import InterpolationMode
 from minidl.transforms.warps import ElasticTransform, RandomAffine, RandomPerspective, RandomRotation
-from tests.strict.backend import strict_backend
+from tests.elsewhere import elsewhere
 
 NEAREST, BILINEAR, BICUBIC = InterpolationMode.NEAREST, InterpolationMode.BILINEAR, InterpolationMode.BICUBIC
 MODES = (NEAREST, BILINEAR, BICUBIC)
@@ -353,8 +353,8 @@ def test_elastic_distortion_of_a_pil_image():
 # -- batches and devices -----------------------------------------------------------------------------------------------
 
 
-def on_strict(*arrays: np.ndarray) -> list[Tensor]:
-    return [Tensor.wrap(strict_backend.from_numpy(a)) for a in arrays]
+def on_device(*arrays: np.ndarray) -> list[Tensor]:
+    return [Tensor.wrap(elsewhere.from_numpy(a)) for a in arrays]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -386,9 +386,9 @@ def test_a_batch_is_its_images_one_by_one(mode, dtype):
             assert alone.dtype == batch.dtype and (alone == batch[k]).all()
         tensor = case(Tensor(images), slice(None))
         assert isinstance(tensor, Tensor) and (tensor.array == batch).all()
-        (device,) = on_strict(images[:3])
+        (device,) = on_device(images[:3])
         got = case(device, slice(0, 3))
-        assert got.backend is strict_backend and (strict_backend.to_numpy(got.array) == batch[:3]).all()
+        assert got.backend is elsewhere and (elsewhere.to_numpy(got.array) == batch[:3]).all()
     assert (images == untouched).all()
     sideways = np.ascontiguousarray(images.transpose(0, 1, 3, 2)).transpose(0, 1, 3, 2)  # not in order in memory
     assert (cases[0](sideways, slice(None)) == cases[0](images, slice(None))).all()
@@ -399,8 +399,8 @@ def test_a_displacement_may_be_a_tensor_or_lie_on_the_device():
     image, field = picture(2, 3, 5, 6), np.random.default_rng(0).normal(size=(2, 5, 6, 2)) * 0.2
     want = elastic(image, field)
     assert (elastic(image, Tensor(field)) == want).all()
-    device, there = on_strict(image, field)
-    assert (strict_backend.to_numpy(elastic(device, there).array) == want).all()
+    device, there = on_device(image, field)
+    assert (elsewhere.to_numpy(elastic(device, there).array) == want).all()
 
 
 def test_a_batch_whose_images_would_differ_in_size_is_refused():
@@ -460,9 +460,9 @@ def test_a_device_array_is_transformed_as_on_the_cpu(transform, shape, dtype):
     random.manual_seed(0)
     want = transform(images)
     random.manual_seed(0)
-    got = transform(*on_strict(images))
-    assert got.backend is strict_backend and got.dtype == want.dtype
-    assert (strict_backend.to_numpy(got.array) == want).all()
+    got = transform(*on_device(images))
+    assert got.backend is elsewhere and got.dtype == want.dtype
+    assert (elsewhere.to_numpy(got.array) == want).all()
 
 
 @pytest.mark.parametrize(
@@ -580,11 +580,11 @@ def test_fields_larger_than_one_draw():
 def test_a_small_cache_makes_no_difference(monkeypatch):
     images = picture(7, 3, 9, 8)
     want = rotate(images, np.arange(7) * 20.0, BILINEAR), elastic(images, np.full((7, 9, 8, 2), 0.1))
-    monkeypatch.setattr(strict_backend, "block_bytes", 1)
-    (device,) = on_strict(images)
+    monkeypatch.setattr(elsewhere, "block_bytes", 1)
+    (device,) = on_device(images)
     got = rotate(device, np.arange(7) * 20.0, BILINEAR), elastic(device, np.full((7, 9, 8, 2), 0.1))
     for a, b in zip(want, got, strict=True):
-        assert (strict_backend.to_numpy(b.array) == a).all()
+        assert (elsewhere.to_numpy(b.array) == a).all()
 
 
 # -- wrong arguments ---------------------------------------------------------------------------------------------------

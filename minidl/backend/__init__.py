@@ -72,7 +72,10 @@ def backend_for(place: device | str | None) -> Backend:
     Raises:
         RuntimeError: if the device is not there; the message says what to install.
     """
-    kind = "cpu" if place is None else device(place).type
+    if place is None:
+        return _by_name["cpu"]
+    place = device(place)
+    kind = place.type
     if kind not in _by_name:
         if kind != "cuda":
             known = ", ".join(sorted({*_by_name, "cuda"}))
@@ -80,7 +83,10 @@ def backend_for(place: device | str | None) -> Backend:
         from minidl.backend.cupy import make_cupy_backend
 
         register_backend(make_cupy_backend())
-    return _by_name[kind]
+    backend = _by_name[kind]
+    if place.index is not None:
+        backend.require(place.index)
+    return backend
 
 
 register_backend(CpuBackend())

@@ -67,5 +67,8 @@ class Backend(
         """Return the array as a NumPy array (a copy if it has to cross from another memory)."""
         return array
 
+    def require(self, index: int) -> None:
+        """Raise RuntimeError unless new arrays will live on the device of this number."""
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"

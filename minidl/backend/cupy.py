@@ -29,6 +29,18 @@ class CupyBackend(Backend):
     def to_numpy(self, array: Any) -> np.ndarray:
         return self.xp.asnumpy(array)
 
+    def require(self, index: int) -> None:
+        current, count = self.xp.cuda.Device().id, self.xp.cuda.runtime.getDeviceCount()
+        if index >= count:
+            raise RuntimeError(
+                f"device 'cuda:{index}' was asked for, but CuPy finds {count} GPU{'s' * (count > 1)} here."
+            )
+        if index != current:
+            raise RuntimeError(
+                f"device 'cuda:{index}' was asked for, but minidl computes on CuPy's current GPU, which is {current}. "
+                f"Call cupy.cuda.Device({index}).use() first, or set CUDA_VISIBLE_DEVICES={index}."
+            )
+
     def scatter_add(self, target: Any, index: Any, values: Any) -> None:
         """``target[index] += values`` in which an index that comes twice adds twice (in no fixed order).
 

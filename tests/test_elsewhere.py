@@ -1,4 +1,4 @@
-"""Every op and every layer, forward and backward, on the device "strict": what would fail on a GPU fails here."""
+"""Every op and every layer, forward and backward, on another device than the CPU; see ``tests/elsewhere.py``."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from minidl.ops.samples import Draw, draw_sample
 from minidl.tensor import Tensor
 from tests.composites import COMPOSITES
 from tests.drawing import Hypothesis, present
+from tests.elsewhere import elsewhere
 from tests.gradient_checks import OPS
-from tests.strict import StrictArray
-from tests.strict.backend import strict_backend
 from tests.strict.guards import count_syncs, count_uploads
 
 
-def strict(x: Any) -> Tensor:
-    """The numbers as a Tensor on the strict device."""
-    return Tensor.wrap(strict_backend.from_numpy(np.asarray(x)))
+def there(x: Any) -> Tensor:
+    """The numbers as a Tensor on the other device."""
+    return Tensor.wrap(elsewhere.from_numpy(np.asarray(x)))
 
 
 def same(actual: Tensor, expected: Tensor, rtol: float) -> None:
     """Equal to rounding: relative to the largest element, since sums may have cancelled."""
-    assert type(actual.array) is StrictArray and type(expected.array) is np.ndarray
+    assert type(actual.array) is elsewhere.array_type and type(expected.array) is np.ndarray
     a, b = actual.detach().cpu().numpy(), expected.detach().numpy()
     assert a.dtype == b.dtype and a.shape == b.shape
     np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * float(np.abs(b).max(initial=0)))
@@ -42,26 +41,26 @@ def same(actual: Tensor, expected: Tensor, rtol: float) -> None:
 WAITS = {"CrossEntropy": {"int"}, "Gather": {"int"}, "GetItem": {"mask"}, "ScatterAdd": {"mask"}, "Transfer": {"get"}}
 
 
-def check_on_strict(
+def check_elsewhere(
     function: Callable[..., Any], arrays: list[np.ndarray], seed: int, waits: set[str] | None = None
 ) -> None:
-    here = [Tensor.wrap(a).requires_grad_() for a in arrays]
-    there = [strict(a).requires_grad_() for a in arrays]
-    y = function(*here)
+    ours = [Tensor.wrap(a).requires_grad_() for a in arrays]
+    theirs = [there(a).requires_grad_() for a in arrays]
+    y = function(*ours)
     with count_syncs() as syncs:
-        z = function(*there)
+        z = function(*theirs)
     if waits is not None:
         assert not set(syncs) - waits, f"the call waits for the GPU: {syncs}"
     same(z, y, 1e-12)
     g = np.random.default_rng(seed).normal(size=y.shape)
-    ours = grad(y, here, Tensor.wrap(g), allow_unused=True)
-    cotangent = strict(g)
+    expected = grad(y, ours, Tensor.wrap(g), allow_unused=True)
+    cotangent = there(g)
     with count_syncs() as syncs, count_uploads() as uploads:
-        theirs = grad(z, there, cotangent, allow_unused=True)
+        actual = grad(z, theirs, cotangent, allow_unused=True)
     if waits is not None:
         assert not set(syncs) - waits, f"the way back waits for the GPU: {syncs}"
         assert not uploads or "get" in waits, f"the way back copies to the GPU: {uploads}"
-    for a, b in zip(theirs, ours, strict=True):
+    for a, b in zip(actual, expected, strict=True):
         assert (a is None) == (b is None)
         if a is not None and b is not None:
             same(a, b, 1e-12)
@@ -74,7 +73,7 @@ def test_ops(name: str, data: st.DataObject) -> None:
     draw = Draw(Hypothesis(data))
     arrays, function = draw_sample(registry[name], draw)
     waits = WAITS.get(name, set())
-    check_on_strict(function, [present(draw, np.asarray(a)) for a in arrays], draw.integer(0, 2**32 - 1), waits)
+    check_elsewhere(function, [present(draw, np.asarray(a)) for a in arrays], draw.integer(0, 2**32 - 1), waits)
 
 
 @pytest.mark.parametrize("name", COMPOSITES)
@@ -83,7 +82,7 @@ def test_ops(name: str, data: st.DataObject) -> None:
 def test_composites(name: str, data: st.DataObject) -> None:
     draw = Draw(Hypothesis(data))
     arrays, function = COMPOSITES[name](draw)
-    check_on_strict(function, [present(draw, np.asarray(a)) for a in arrays], draw.integer(0, 2**32 - 1))
+    check_elsewhere(function, [present(draw, np.asarray(a)) for a in arrays], draw.integer(0, 2**32 - 1))
 
 
 # -- layers -----------------------------------------------------------------------------------------------------------
@@ -174,12 +173,12 @@ def step(make: Callable[[], nn.Module], arguments: list[np.ndarray], device: str
     module = make()
     module.train()
     module.to(device)
-    given = [Tensor.wrap(a) if device == "cpu" else strict(a) for a in arguments]
+    given = [Tensor.wrap(a) if device == "cpu" else there(a) for a in arguments]
     if given[0].is_floating_point():
         given[0].requires_grad_()
     y = module(*given)
     g = np.random.default_rng(1).normal(size=y.shape).astype(np.float32)
-    y.backward(Tensor.wrap(np.asarray(g)) if device == "cpu" else strict(g))
+    y.backward(Tensor.wrap(np.asarray(g)) if device == "cpu" else there(g))
     found = [y, *(x.grad for x in given if x.grad is not None), *(p.grad for p in module.parameters())]
     if list(module.parameters()):
         minidl.optim.SGD(module.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01).step()
@@ -192,8 +191,8 @@ def test_layers(name: str) -> None:
     rng = np.random.default_rng(0)
     arguments = [rng.normal(size=a).astype(np.float32) if isinstance(a, tuple) else a for a in shapes]
     arguments = [a.astype(np.float32) if a.dtype.kind == "f" else a for a in arguments]
-    here, _ = step(make, arguments, "cpu")
-    there, module = step(make, arguments, "strict")
-    assert all(p.device.type == "strict" for p in module.parameters())
-    for a, b in zip(there, here, strict=True):
+    expected, _ = step(make, arguments, "cpu")
+    found, module = step(make, arguments, elsewhere.name)
+    assert all(p.device.type == elsewhere.name for p in module.parameters())
+    for a, b in zip(found, expected, strict=True):
         same(a, b, 2e-6)
