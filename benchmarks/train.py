@@ -199,13 +199,7 @@ def main() -> None:
         for net in options.nets
         for mode in options.modes
     ]
-    chosen = {
-        "nets": options.nets,
-        "modes": options.modes,
-        "device": options.device,
-        "rounds": options.rounds,
-        "seconds": options.seconds,
-    }
+    chosen = {name: getattr(options, name) for name in ("nets", "modes", "device", "rounds", "seconds")}
     result: dict[str, Any] = {"script": "train", "date": when.isoformat(timespec="seconds"), "options": chosen}
     result |= {"machine": machine.describe(), "rows": []}
     table = Table(*COLUMNS)

@@ -2,8 +2,9 @@
 
     python -m benchmarks.worker ENGINE MODE NET BATCH        by hand: python -m benchmarks.worker minidl train LeNet 128
 
-Engines: minidl, torch, torch-channels-last, jax, mygrad; on a GPU minidl-cuda, torch-cuda, torch-cuda-channels-last. Modes: train,
-infer. Batch 0 is the net's own. A request is a number of seconds, or ``{"seconds": 2, "least": 5}`` with the least number of steps. Times are in seconds, memory in bytes.
+Engines: minidl, torch, torch-channels-last, jax, mygrad; on a GPU minidl-cuda, torch-cuda and torch-cuda-channels-last.
+Modes: train, infer. Batch 0 is the net's own. A request is a number of seconds, or ``{"seconds": 2, "least": 5}`` with the
+least number of steps. Times are in seconds, memory in bytes.
 """
 
 from __future__ import annotations
