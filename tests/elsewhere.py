@@ -8,8 +8,25 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
+
 from minidl.backend import Backend, backend_for
 from tests.strict.backend import strict_backend
 
 ASKED = os.environ.get("MINIDL_TEST_DEVICE", strict_backend.name)
 elsewhere: Backend = backend_for(ASKED)
+
+
+def agrees(found: object, expected: np.ndarray) -> bool:
+    """Whether an array of the other device holds these numbers, in this dtype.
+
+    The stand-in gives the same bits. A GPU adds in another order and rounds a product with its sum once, so that floats may
+    differ by a few units of the last place.
+    """
+    numbers = elsewhere.to_numpy(found)
+    if numbers.dtype != expected.dtype or numbers.shape != expected.shape:
+        return False
+    if elsewhere is strict_backend or expected.dtype.kind != "f":
+        return bool((numbers == expected).all())
+    rounding = 8 * np.finfo(expected.dtype).eps
+    return bool(np.allclose(numbers, expected, rtol=rounding, atol=rounding))

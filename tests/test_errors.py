@@ -310,5 +310,7 @@ def test_devices(call):
 
 def test_numpy_of_another_device():
     check(
-        z(2, device=OTHER).numpy, TypeError, [f"can't convert {OTHER} device type tensor to numpy", "Use Tensor.cpu()"]
+        z(2, device=OTHER).numpy,
+        TypeError,
+        [f"can't convert {z(2, device=OTHER).device} device type tensor to numpy", "Use Tensor.cpu()"],
     )

@@ -40,7 +40,7 @@ from tests.colored import (
     to_array,
     to_pil,
 )
-from tests.elsewhere import elsewhere
+from tests.elsewhere import agrees, elsewhere
 
 # -- the functions -----------------------------------------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ def test_each_image_of_a_batch_has_its_own_parameters(function, parameters, dtyp
         parameters = (parameters[0] * 255,)
     batch = function(images, *parameters)
     on_device = function(elsewhere.from_numpy(images), *parameters)
-    assert batch.dtype == images.dtype and (elsewhere.to_numpy(on_device) == batch).all()
+    assert batch.dtype == images.dtype and agrees(on_device, batch)
     for n, image in enumerate(images):
         one = [p[n : n + 1] for p in parameters]
         assert (function(image, *one) == batch[n]).all()

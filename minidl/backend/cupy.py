@@ -19,9 +19,8 @@ class CupyBackend(Backend):
 
     block_bytes = 1 << 28  # a kernel of a GPU wants as much at once as there is memory for
 
-    def __init__(self, cupy: Any, cupyx: Any) -> None:
+    def __init__(self, cupy: Any) -> None:
         super().__init__("cuda", cupy, cupy.ndarray)
-        self._cupyx = cupyx
 
     def from_numpy(self, array: np.ndarray) -> Any:
         return self.xp.asarray(array)
@@ -51,13 +50,13 @@ class CupyBackend(Backend):
         kind, size = target.dtype.kind, target.dtype.itemsize
         if kind == "i" and size == 8:
             values = self.xp.asarray(values, dtype=target.dtype)
-            self._cupyx.scatter_add(target.view("uint64"), index, values.view("uint64"))
+            self.xp.add.at(target.view("uint64"), index, values.view("uint64"))
         elif kind == "b" or (kind in "iu" and size < 4):
             wide = target.astype("int32")
-            self._cupyx.scatter_add(wide, index, self.xp.asarray(values).astype("int32"))
+            self.xp.add.at(wide, index, self.xp.asarray(values).astype("int32"))
             target[...] = wide != 0 if kind == "b" else wide.astype(target.dtype)
         else:
-            self._cupyx.scatter_add(target, index, values)
+            self.xp.add.at(target, index, values)
 
 
 def make_cupy_backend() -> CupyBackend:
@@ -68,9 +67,8 @@ def make_cupy_backend() -> CupyBackend:
     """
     try:
         import cupy
-        import cupyx
     except ImportError as error:
         raise RuntimeError(f"device 'cuda' was asked for, but CuPy is not installed. {INSTALL}") from error
     if not cupy.is_available():
         raise RuntimeError(f"device 'cuda' was asked for, but CuPy finds no GPU here. {INSTALL}")
-    return CupyBackend(cupy, cupyx)
+    return CupyBackend(cupy)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from minidl.backend import Backend, register_backend
 from minidl.backend.cupy import CupyBackend
 
-from .scatter import cupyx
 from .strict_array import StrictArray
 from .strict_module import xp
 
@@ -25,7 +22,6 @@ class StrictBackend(Backend):
 
     def __init__(self) -> None:
         super().__init__("strict", xp, StrictArray)
-        self._cupyx: Any = cupyx
 
 
 strict_backend = StrictBackend()
