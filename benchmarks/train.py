@@ -157,8 +157,12 @@ def save(path: Path, result: dict[str, Any]) -> None:
         if row["ratio"] is not None and row["engine"] not in (*PEERS, *CUDA_PEERS)
     ]
     if bars:
-        title = f"Time of a step / PyTorch's (the faster layout)\n{result['machine']['cpu']}, {result['date'][:10]}"
-        plot_bars(path.with_suffix(".png"), bars, title, "ratio; below 1 is faster than PyTorch")
+        where = result["machine"]["gpu" if result["options"]["device"] == "cuda" else "cpu"]
+        title = f"Time of a step / PyTorch's (the faster layout)\n{where}, {result['date'][:10]}"
+        longest = max((bar.high for bar in bars if bar.series.startswith("minidl")), default=0.0)
+        plot_bars(
+            path.with_suffix(".png"), bars, title, "ratio; below 1 is faster than PyTorch", max(5.0, 1.1 * longest)
+        )
 
 
 def markdown(table: Table, result: dict[str, Any]) -> str:
