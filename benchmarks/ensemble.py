@@ -39,7 +39,7 @@ def row_of(case: dict[str, Any], engine: str, answers: list[dict[str, Any]], err
 
 
 def main() -> None:
-    parser = cli.parser(__doc__, list(OURS), rounds=5, seconds=0.2)
+    parser = cli.parser(__doc__, list(OURS), rounds=3, seconds=0.2)
     parser.add_argument(
         "--nets",
         nargs="+",
@@ -47,8 +47,8 @@ def main() -> None:
         default=list(DEFAULT_NETS),
         help=f"(default: {cli.listing(DEFAULT_NETS)})",
     )
-    parser.add_argument("--members", nargs="+", type=int, default=[3, 5, 7], help="how many (default: 3 5 7)")
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 16, 64, 128], help="(default: 1 4 16 64 128)")
+    parser.add_argument("--members", nargs="+", type=int, default=[3, 7], help="how many (default: 3 7)")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 16, 128], help="(default: 1 16 128)")
     options = cli.parse(parser)
     if min(options.members + options.batches) < 1:
         parser.error("--members and --batches must be at least 1")

@@ -27,6 +27,7 @@ from minidl.data import (
     draws,
     random_split,
 )
+from minidl.data.fetch import Repeats
 from minidl.random import Generator
 from minidl.tensor import Tensor
 
@@ -484,6 +485,25 @@ def test_a_sample_that_comes_again_in_an_epoch_gets_new_numbers():
     want = [draws.uniform_for(1, 0, [4], 2, repeats=k)[0].tolist() for k in range(3)]
     for dataset, size in ((Drawing(9), 1), (Drawing(9), 2), (DrawingBatches(9), 3)):
         assert drawn(DataLoader(dataset, size, sampler=[4, 4, 2, 4], seed=1))[4] == want
+
+
+@given(st.integers(0, 6), st.lists(st.lists(st.one_of(st.integers(-3, 9), st.text("ab", max_size=1))), max_size=6))
+def test_repeats_are_counted_as_by_a_dict(size, batches):
+    repeats, seen = Repeats(size), Counter()
+    for batch in batches:
+        expected = []
+        for index in batch:
+            expected.append(seen[index])
+            seen[index] += 1
+        mixed = [np.int64(i) if isinstance(i, int) and i % 2 else i for i in batch]
+        assert repeats.count([*mixed, [0]]) == [*expected, 0]  # what has no hash is not counted
+
+
+@pytest.mark.parametrize("n", [4095, 4096, 10_000])
+def test_a_long_order_has_every_index_once(n):
+    assert sorted(RandomSampler(Numbers(n))) == list(range(n))
+    order = list(RandomSampler(Numbers(n), num_samples=2 * n - 1))
+    assert sorted(order[:n]) == list(range(n)) and len(set(order[n:])) == n - 1
 
 
 def test_draws_in_collate_fn_are_not_those_of_the_samples():

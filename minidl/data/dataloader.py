@@ -13,7 +13,7 @@ import numpy as np
 from minidl import random
 from minidl.data.collate import default_collate, default_convert
 from minidl.data.dataset import Dataset, IterableDataset
-from minidl.data.fetch import EndOfStream, Fetcher, Job, NoBatch, count_repeats, order_of
+from minidl.data.fetch import EndOfStream, Fetcher, Job, NoBatch, Repeats, order_of
 from minidl.data.pool import Epoch, Pool
 from minidl.data.sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, ordering
 from minidl.data.worker import Setup
@@ -234,16 +234,16 @@ class DataLoader(Generic[T]):
         order = order_of(self.seed, epoch)
         batched = self.batch_sampler is not None
         entries: Iterator[Any] = iter(self.batch_sampler if batched else self.sampler)  # type: ignore[arg-type]
-        seen: dict[Any, int] = {}
+        repeats = Repeats(len(self.dataset) if hasattr(self.dataset, "__len__") else 0)
         for number in itertools.count():
             with ordering(order):
                 entry = next(entries, None)
             if entry is None:
                 return
             indices = list(entry) if batched or isinstance(entry, (list, np.ndarray)) else [entry]
-            repeats = count_repeats(indices, seen)
+            before = repeats.count(indices)
             if number >= done:
-                yield Job(self.seed, epoch, number, indices, repeats, batched, None if batched else entry)
+                yield Job(self.seed, epoch, number, indices, before, batched, None if batched else entry)
 
     def _stream_jobs(self, epoch: int, done: int) -> Iterator[Job]:
         """Batch after batch of a stream, without an end. Those before ``done`` are passed over."""

@@ -203,16 +203,37 @@ def _listed(indices: Sequence[Any]) -> str:
     return f"{shown}, …" if len(indices) > 8 else shown
 
 
-def count_repeats(indices: list[Any], seen: dict[Any, int]) -> list[int]:
-    """How often each index has come before: a sample that is drawn again in the same epoch shall be augmented anew."""
-    repeats = []
-    for index in indices:
-        if isinstance(index, Hashable):  # a slice, say, is not counted
-            repeats.append(seen.get(index, 0))
-            seen[index] = repeats[-1] + 1
-        else:
-            repeats.append(0)
-    return repeats
+class Repeats:
+    """How often each index has come before: a sample that is drawn again in the same epoch shall be augmented anew.
+
+    Args:
+        size: numbers below are counted in an array, which takes a thirtieth of a dict's memory; all else in a dict.
+
+    Example:
+        >>> repeats = Repeats(10)
+        >>> repeats.count([3, 4, 3]), repeats.count([3, (1, 2), (1, 2)])
+        ([0, 0, 1], [2, 0, 1])
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._numbers = memoryview(np.zeros(size, np.uint32))  # a memoryview gives single elements as Python's numbers
+        self._others: dict[Any, int] = {}
+
+    def count(self, indices: Sequence[Any]) -> list[int]:
+        """For each index how often it has come, before it is counted itself."""
+        repeats = []
+        for index in indices:
+            if isinstance(index, (int, np.integer)) and 0 <= index < self._size:
+                before = self._numbers[index]
+                self._numbers[index] = before + 1
+            elif isinstance(index, Hashable):
+                before = self._others.get(index, 0)
+                self._others[index] = before + 1
+            else:  # a slice, say, is not counted
+                before = 0
+            repeats.append(before)
+        return repeats
 
 
 def _check_finished(batch: tuple[Any, ...], n: int, name: str) -> None:

@@ -41,6 +41,13 @@ def _generator(own: random.Generator | None) -> random.Generator:
     return own or current_generator()
 
 
+def _one_by_one(numbers: Tensor) -> Iterator[Any]:
+    """The numbers of a row, as Python's: some thousands at a time, for all of them take four times the memory of the array."""
+    row = numbers.numpy()
+    for start in range(0, len(row), 4096):
+        yield from row[start : start + 4096].tolist()
+
+
 def _check_num_samples(num_samples: Any) -> None:
     if not isinstance(num_samples, int) or isinstance(num_samples, bool) or num_samples <= 0:
         raise ValueError(f"num_samples should be a positive integer value, but got num_samples={num_samples}")
@@ -108,10 +115,10 @@ class RandomSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator, n = _generator(self.generator), len(self.data_source)
         if self.replacement:
-            yield from random.randint(n, (self.num_samples,), generator=generator).tolist()
+            yield from _one_by_one(random.randint(n, (self.num_samples,), generator=generator))
             return
         for start in range(0, self.num_samples, n):
-            yield from random.randperm(n, generator=generator).tolist()[: self.num_samples - start]
+            yield from _one_by_one(random.randperm(n, generator=generator)[: self.num_samples - start])
 
     def __len__(self) -> int:
         return self.num_samples
@@ -125,7 +132,7 @@ class SubsetRandomSampler(Sampler[int]):
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        for i in random.randperm(len(self.indices), generator=_generator(self.generator)).tolist():
+        for i in _one_by_one(random.randperm(len(self.indices), generator=_generator(self.generator))):
             yield self.indices[i]
 
     def __len__(self) -> int:
@@ -165,7 +172,7 @@ class WeightedRandomSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = _generator(self.generator)
-        yield from random.multinomial(self.weights, self.num_samples, self.replacement, generator=generator).tolist()
+        yield from _one_by_one(random.multinomial(self.weights, self.num_samples, self.replacement, generator=generator))
 
     def __len__(self) -> int:
         return self.num_samples

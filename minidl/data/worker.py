@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random as python_random
 import signal
@@ -113,6 +114,7 @@ def run(channel: connection.Connection, others: list[connection.Connection], set
         setup: what to work on.
     """
     global _info
+    gc.freeze()  # what a fork has inherited stays shared: a collection would write to every object of it
     for other in others:
         other.close()
     with suppress(ValueError):
