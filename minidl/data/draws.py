@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -132,6 +132,20 @@ class _Fetch:
     repeats: Sequence[int]
     stream: int
     own: random.Generator | None = None
+    whole: _Fetch | None = None  # of one sample: the fetch that it is a part of, and where it stands there
+    row: int = 0
+    blocks: dict[int, list[list[float]]] = field(default_factory=dict)
+
+    def first_four(self, stream: int) -> list[float] | None:
+        """The first four numbers of one sample. Those of all samples fetched with it are computed at once, when the first wants
+        them: one after the other takes four times as long. None if it is fetched alone, or not by a number."""
+        whole = self.whole
+        if whole is None:
+            return None
+        if stream not in whole.blocks:
+            numbers = uniform_for(whole.seed, whole.epoch, _integers(whole.indices), 4, stream, whole.repeats)
+            whole.blocks[stream] = numbers.tolist()
+        return whole.blocks[stream][self.row]
 
     def generator(self) -> random.Generator:
         """What ``minidl.rand`` and its like draw from while these samples are fetched: keyed as everything else is."""
@@ -152,12 +166,12 @@ COLLATE_STREAM = 1 << 15  # draws in collate_fn start here, away from those that
 @contextmanager
 def fetching(
     seed: int, epoch: int, indices: Sequence[Any], repeats: Sequence[int] | None = None, stream: int = 0
-) -> Iterator[None]:
+) -> Iterator[_Fetch]:
     """While the block runs, ``uniform`` draws for these samples. The DataLoader enters it around each fetch."""
     fetch = _Fetch(seed, epoch, indices, [0] * len(indices) if repeats is None else repeats, stream)
     token, of_sample = _current.set(fetch), random.generator_of_sample.set(fetch.generator)
     try:
-        yield
+        yield fetch
     finally:
         random.generator_of_sample.reset(of_sample)
         _current.reset(token)
@@ -170,7 +184,8 @@ def only(row: int) -> Iterator[None]:
     if fetch is None:
         yield
     else:
-        with fetching(fetch.seed, fetch.epoch, [fetch.indices[row]], [fetch.repeats[row]]):
+        with fetching(fetch.seed, fetch.epoch, [fetch.indices[row]], [fetch.repeats[row]]) as one:
+            one.whole, one.row = fetch, row
             yield
 
 
@@ -198,6 +213,8 @@ def uniform(rows: int, count: int) -> np.ndarray:
     if fetch is None:
         return random.default_generator.numpy.random((rows, count))
     indices, stream = _next_stream(fetch, rows)
+    if 0 < count <= 4 and (first := fetch.first_four(stream)) is not None:
+        return np.array([first[:count]])
     return uniform_for(fetch.seed, fetch.epoch, indices, count, stream, fetch.repeats)
 
 
@@ -207,23 +224,32 @@ def fours(count: int) -> Iterator[list[float]]:
     if fetch is None:
         return iter(random.default_generator.numpy.random((count, 4)).tolist())
     (index,), stream = _next_stream(fetch, 1)
+    if count == 1 and (first := fetch.first_four(stream)) is not None:
+        return iter([first])
     key, counter = _key_and_counter(fetch.seed, fetch.epoch, index, stream, fetch.repeats[0])
     return (
         [word * 2.0**-32 for word in philox_block((block | counter[0], *counter[1:]), key)] for block in range(count)
     )
 
 
-def _next_stream(fetch: _Fetch, rows: int) -> tuple[np.ndarray, int]:
+def _next_stream(fetch: _Fetch, rows: int) -> tuple[Sequence[int] | np.ndarray, int]:
     if rows != len(fetch.indices):
         raise RuntimeError(
             f"a transform drew numbers for {rows} image(s) while the DataLoader fetches {len(fetch.indices)} sample(s) "
             "at once, so it is unknown which sample each image belongs to. Let the dataset's __getitems__ transform "
             "the whole batch, or return NotImplemented there, so that the loader fetches one sample at a time."
         )
-    indices = np.asarray(fetch.indices)
-    if indices.dtype.kind not in "iu":
-        raise RuntimeError(
-            f"random transforms are keyed by the sample's index, an integer, but the sampler gave {fetch.indices[0]!r}"
-        )
+    indices = _integers(fetch.indices)
     stream, fetch.stream = fetch.stream, fetch.stream + 1
     return indices, stream
+
+
+def _integers(indices: Sequence[Any]) -> Sequence[int] | np.ndarray:
+    if len(indices) == 1 and type(indices[0]) is int:
+        return indices
+    numbers = np.asarray(indices)
+    if numbers.dtype.kind not in "iu":
+        raise RuntimeError(
+            f"random transforms are keyed by the sample's index, an integer, but the sampler gave {indices[0]!r}"
+        )
+    return numbers

@@ -217,7 +217,7 @@ class Repeats:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._numbers = memoryview(np.zeros(size, np.uint32))  # a memoryview gives single elements as Python's numbers
+        self._numbers = np.zeros(size, np.uint32).data  # a memoryview gives single elements as Python's numbers
         self._others: dict[Any, int] = {}
 
     def count(self, indices: Sequence[Any]) -> list[int]:

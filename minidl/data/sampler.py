@@ -172,7 +172,9 @@ class WeightedRandomSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = _generator(self.generator)
-        yield from _one_by_one(random.multinomial(self.weights, self.num_samples, self.replacement, generator=generator))
+        yield from _one_by_one(
+            random.multinomial(self.weights, self.num_samples, self.replacement, generator=generator)
+        )
 
     def __len__(self) -> int:
         return self.num_samples

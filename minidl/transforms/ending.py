@@ -6,6 +6,7 @@ converted where it will lie. The plain twin is the transforms themselves: the nu
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -65,16 +66,23 @@ class Ending(NamedTuple):
 
     def _convert(self, pixels: np.ndarray, out: np.ndarray, channels: slice) -> None:
         """So few numbers that they stay in the cache until they are written to ``out``, which as a whole does not."""
-        number = out.dtype.type
+        largest = out.dtype.type(255)
         if self.means is None or self.stds is None:
-            np.divide(pixels, number(255), out=out)
+            np.divide(pixels, largest, out=out)
             return
         mean, std = (
-            np.array(v if len(v) == 1 else v[channels], out.dtype).reshape(-1, 1, 1) for v in (self.means, self.stds)
+            v if len(v) == 1 else v[channels] for v in _arrays(tuple(self.means), tuple(self.stds), out.dtype.char)
         )
-        values = np.divide(pixels, number(255))
+        values = np.divide(pixels, largest)
         values -= mean
         np.divide(values, std, out=out)
+
+
+@functools.cache
+def _arrays(means: tuple[float, ...], stds: tuple[float, ...], dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """What to subtract and to divide by, (C, 1, 1): they are asked for with every channel of every image."""
+    mean, std = (np.array(v, dtype).reshape(-1, 1, 1) for v in (means, stds))
+    return mean, std
 
 
 def ending_of(transform: Any) -> Ending | None:

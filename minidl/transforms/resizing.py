@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import warnings
@@ -116,7 +117,7 @@ class RandomResizedCrop(Transform):
     def _for_one(self, rows: int, columns: int) -> tuple[int, int, int, int]:
         """(top, left, height, width) for one image: as ``_for_many``, without arrays."""
         first, others = draws.fours(1), draws.fours(ATTEMPTS - 1)
-        low, high = np.log(self.ratio).tolist()
+        low, high = _logarithms(tuple(self.ratio))
         for a, b, c, d in itertools.chain(first, others):
             area = rows * columns * (self.scale[0] + a * (self.scale[1] - self.scale[0]))
             ratio = float(np.exp(low + b * (high - low)))  # NumPy's, for the same last bit
@@ -264,6 +265,13 @@ class RandomShortestSize(_ToRandomSize):
             f"min_size={self.min_size}, max_size={self.max_size}, interpolation={self.interpolation}, "
             f"antialias={self.antialias}"
         )
+
+
+@functools.cache
+def _logarithms(ratio: tuple[float, float]) -> tuple[float, float]:
+    """Of both values: asked for with every image."""
+    low, high = np.log(ratio).tolist()
+    return low, high
 
 
 def _two_numbers(pair: Any, name: str, above_zero: bool) -> tuple[float, float]:
