@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from minidl import random
 from minidl.data import draws
@@ -17,6 +20,7 @@ from minidl.transforms import (
     Pad,
     RandomCrop,
     RandomHorizontalFlip,
+    RandomResizedCrop,
     RandomVerticalFlip,
     ToDtype,
     Transform,
@@ -73,6 +77,33 @@ def test_a_device_array_is_transformed_as_on_the_cpu(transform, shape):
     got = transform(Tensor.wrap(elsewhere.from_numpy(images)))
     assert got.backend is elsewhere
     assert (elsewhere.to_numpy(got.array) == want).all() and got.dtype == want.dtype
+
+
+@pytest.mark.parametrize("transform", [RandomHorizontalFlip(), RandomVerticalFlip(0.3), RandomResizedCrop(9)], ids=repr)
+@pytest.mark.parametrize("keyed", [True, False])
+def test_the_short_cut_for_pil_images_is_none_in_what_it_does(transform, keyed):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    for index in range(20):
+        results = []
+        for call in (transform, lambda x: transform.transform(x, transform.make_params((3, 30, 40)))):
+            random.manual_seed(index)
+            with draws.fetching(0, 1, [5, index]) if keyed else contextlib.nullcontext(), draws.only(1):
+                results.append((np.asarray(call(image)).tobytes(), draws.uniform(1, 3).tolist()))
+        assert results[0] == results[1]
+
+
+def test_a_derived_class_has_no_short_cut_round_its_own_methods():
+    class Never(RandomHorizontalFlip):
+        def make_params(self, shape):
+            return {"flip": np.array([False])}
+
+    class Same(RandomResizedCrop):
+        def transform(self, image, params):
+            return image
+
+    image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+    assert Never(1.0)(image) is image and Same(2)(image) is image
+    assert RandomHorizontalFlip(1.0)(image).tobytes() != image.tobytes()
 
 
 @pytest.mark.parametrize(("transform", "axis"), [(RandomHorizontalFlip, 2), (RandomVerticalFlip, 1)])

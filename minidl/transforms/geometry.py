@@ -29,6 +29,9 @@ class _RandomFlip(Transform):
         """Return ``{"flip": bool array (N,)}``."""
         return {"flip": draws.uniform(images_in(shape), 1)[:, 0] < self.p}
 
+    def of_pil(self, image: Any) -> Any:
+        return self.flip(image) if draws.number() < self.p else image
+
     def transform(self, image: Any, params: dict[str, Any]) -> Any:
         flip = params["flip"]
         if flip.all():

@@ -120,7 +120,7 @@ class RandomResizedCrop(Transform):
         low, high = _logarithms(tuple(self.ratio))
         for a, b, c, d in itertools.chain(first, others):
             area = rows * columns * (self.scale[0] + a * (self.scale[1] - self.scale[0]))
-            ratio = float(np.exp(low + b * (high - low)))  # NumPy's, for the same last bit
+            ratio = math.exp(low + b * (high - low))
             height, width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
             if 0 < height <= rows and 0 < width <= columns:
                 return int(c * (rows - height + 1)), int(d * (columns - width + 1)), height, width
@@ -142,7 +142,10 @@ class RandomResizedCrop(Transform):
         u = u.reshape(len(u), -1, 4)
         area = rows * columns * (self.scale[0] + u[..., 0] * (self.scale[1] - self.scale[0]))
         low, high = np.log(self.ratio)
-        ratio = np.exp(low + u[..., 1] * (high - low))
+        logarithms = low + u[..., 1] * (high - low)
+        ratio: Any = np.array([math.exp(v) for v in logarithms.flat]).reshape(
+            logarithms.shape
+        )  # as for one, to the last bit
         height, width = (np.rint(np.sqrt(v)).astype(np.int64) for v in (area / ratio, area * ratio))
         fits = (height > 0) & (height <= rows) & (width > 0) & (width <= columns)
         top = (u[..., 2] * (rows - height + 1)).astype(np.int64)
@@ -159,6 +162,10 @@ class RandomResizedCrop(Transform):
         elif columns / rows > max(self.ratio):
             width = max(round(height * max(self.ratio)), 1)
         return (rows - height) // 2, (columns - width) // 2, height, width
+
+    def of_pil(self, image: Any) -> Any:
+        window = self._for_one(image.height, image.width)
+        return resized_crop(image, *window, self.size, self.interpolation, self.antialias)
 
     def transform(self, image: Any, params: dict[str, Any]) -> Any:
         return resized_crop(image, **params, size=self.size, interpolation=self.interpolation, antialias=self.antialias)

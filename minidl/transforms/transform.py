@@ -29,6 +29,11 @@ class Transform:
         >>> image, mask = flip.transform(image, params), flip.transform(mask, params)
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if {"make_params", "transform"} & vars(cls).keys() and "of_pil" not in vars(cls):
+            cls.of_pil = Transform.of_pil  # type: ignore[method-assign]  # an inherited short cut goes round these
+
     batched = True  # takes (N, C, H, W); a plain function that a dataset is given may know single images only
 
     def make_params(self, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -52,6 +57,11 @@ class Transform:
             f"{type(self).__name__} must define transform(image, params), or apply(xp, array, params)"
         )
 
+    def of_pil(self, image: Any) -> Any:
+        """Draw for a PIL image and apply. What follows the decoding of large images may take a short cut here: the caches
+        are full of pixels then, and all code is slow. The result must be that of the two methods."""
+        return self.transform(image, self.make_params(shape_of(image)))
+
     def __call__(self, *inputs: Any) -> Any:
         """Transform an image, a batch of images, or the images in a sample.
 
@@ -60,7 +70,9 @@ class Transform:
             ValueError: if an array has not 3 or 4 dimensions.
         """
         sample = inputs if len(inputs) != 1 else inputs[0]
-        if is_pil(sample) or hasattr(sample, "shape"):  # the usual case
+        if is_pil(sample):  # the usual cases
+            return self.of_pil(sample)
+        if hasattr(sample, "shape"):
             return self.transform(sample, self.make_params(shape_of(sample, type(self).__name__)))
         found = find_images(sample)
         if not found:
