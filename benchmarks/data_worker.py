@@ -180,16 +180,36 @@ def held() -> int | None:
     Of memory shared between processes all that the system has is counted: PyTorch's batches that are on their way belong to
     nobody, and minidl's to both. (So nothing else may share memory while this runs.)
     """
-    pids = [os.getpid()]
     try:
-        for child in Path(f"/proc/{os.getpid()}/task").iterdir():
-            pids += map(int, (child / "children").read_text().split())
+        pids = [os.getpid(), *workers_of_this()]
         total = _kibibytes("/proc/meminfo", ("Shmem:",))
         for pid in pids:
             total += _kibibytes(f"/proc/{pid}/smaps_rollup", ("Pss_Anon:", "Pss_File:"))
         return 1024 * total
     except OSError:
         return None
+
+
+def workers_of_this() -> list[int]:
+    """The numbers of this process's children. OSError where the system does not say."""
+    tasks = Path(f"/proc/{os.getpid()}/task").iterdir()
+    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+
+
+def come_to_rest(most: float = 5.0) -> None:
+    """Wait until the workers have made what they were asked for: else they would go on while another loader is measured."""
+    end, before = time.perf_counter() + most, None
+    while time.perf_counter() < end:
+        try:
+            ticks = [
+                Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13] for pid in workers_of_this()
+            ]
+        except OSError:
+            return time.sleep(0.5)
+        if ticks == before:
+            return None
+        before = ticks
+        time.sleep(0.05)
 
 
 def _kibibytes(path: str, names: tuple[str, ...]) -> int:
@@ -209,14 +229,15 @@ def main() -> None:
     say(first=time.perf_counter() - start)
     for line in sys.stdin:
         seconds = json.loads(line)["seconds"]
-        for _ in range(
-            2 * workers
-        ):  # workers that slept during the others' turns have batches ready, which cost nothing
+        # Workers at rest have batches ready, which cost nothing; the clock runs from one of the following batches to another,
+        # so that what is half done at the end makes up for what was half done at the beginning.
+        for _ in range(4 * workers):
             next(batches)
         count, start = 0, time.perf_counter()
         while (took := time.perf_counter() - start) < seconds:
             count += len(next(batches)[0])
         now = held()
+        come_to_rest()
         say(rate=count / took, memory=None if base is None or now is None else now - base)
 
 
