@@ -65,7 +65,7 @@ class Ending(NamedTuple):
                 self._convert(plane, out[channel : channel + 1], slice(channel, channel + 1))
 
     def _convert(self, pixels: np.ndarray, out: np.ndarray, channels: slice) -> None:
-        """So few numbers that they stay in the cache until they are written to ``out``, which as a whole does not."""
+        """So few numbers that they stay in the cache until all is done, which those of a whole batch do not."""
         largest = out.dtype.type(255)
         if self.means is None or self.stds is None:
             np.divide(pixels, largest, out=out)
@@ -73,9 +73,9 @@ class Ending(NamedTuple):
         mean, std = (
             v if len(v) == 1 else v[channels] for v in _arrays(tuple(self.means), tuple(self.stds), out.dtype.char)
         )
-        values = np.divide(pixels, largest)
-        values -= mean
-        np.divide(values, std, out=out)
+        np.divide(pixels, largest, out=out)
+        out -= mean
+        out /= std
 
 
 @functools.cache
