@@ -209,7 +209,7 @@ class DataLoader(Generic[T]):
                 self._pool = pool
         assert self.prefetch_factor is not None
         whole = hasattr(self.dataset, "iter_lazily")
-        batches = Epoch(pool, jobs, max(1, self.prefetch_factor), self.in_order, keep, self._iterable, whole)
+        batches = Epoch(pool, jobs, max(1, self.prefetch_factor), self.in_order, keep, whole)
         return _Iteration(self, batches, progress)
 
     def _fetch_here(self, jobs: Iterator[Job]) -> Iterator[tuple[int, Any]]:

@@ -89,10 +89,10 @@ class Pool:
             jobs: for the message of an error, the oldest job of each worker.
 
         Returns:
-            The worker, and the batch or ``NoBatch`` or ``EndOfStream``, or the ``Failure`` of an exception raised there.
+            The worker, and the batch or ``NoBatch`` or ``EndOfStream``.
 
         Raises:
-            RuntimeError: if a worker has died, or the time is over.
+            RuntimeError: if a worker has died, or the time is over. Whatever exception was raised in a worker.
         """
         deadline = time.monotonic() + self.timeout if self.timeout > 0 else None
         sentinels = {process.sentinel: i for i, process in enumerate(self.processes)}
@@ -116,6 +116,8 @@ class Pool:
                     answer = self.receivers[number].unpack(answer)
                 if serial != self.serial:  # of an iteration that was given up
                     continue
+                if isinstance(answer, worker.Failure):
+                    raise answer.as_error()
                 return number, answer
             for sentinel in ready:
                 if sentinel in sentinels:
@@ -207,25 +209,19 @@ class Epoch(Iterator[tuple[int, Any]]):
         prefetch: jobs that each worker has at a time.
         in_order: hand the batches out in the order of the jobs; else as they come.
         keep: whether the pool lives on afterwards.
-        stream: whether the jobs are the parts of a stream, which fall to the workers in turn; else who has least to do gets the
-            next one, so that none waits for a slower one.
         whole: whether the first end of a stream is the end of all (they go through the same one).
     """
 
-    def __init__(
-        self, pool: Pool, jobs: Iterator[Job], prefetch: int, in_order: bool, keep: bool, stream: bool, whole: bool
-    ) -> None:
+    def __init__(self, pool: Pool, jobs: Iterator[Job], prefetch: int, in_order: bool, keep: bool, whole: bool) -> None:
         self.pool = pool
         self.jobs = jobs
         self.prefetch = prefetch
         self.in_order = in_order
-        self.in_turn = stream and in_order
         self.whole = whole
         self.given: list[deque[Job]] = [deque() for _ in pool.processes]  # to each worker, and not yet back
         self.turn = 0
         self.open = set(range(len(pool.processes)))  # workers whose stream goes on
-        self.order: deque[tuple[int, Job]] = deque()  # what has not been handed out, and whose it is
-        self.ready: dict[int, Any] = {}  # what has come before its turn, by the job's number
+        self.order: deque[int] = deque()  # whose batch comes next
         self.last = False
         self.handed_out = 0
         pool.serial += 1
@@ -242,35 +238,17 @@ class Epoch(Iterator[tuple[int, Any]]):
                 return
             self.turn = number + 1
             self.given[number].append(job)
-            self.order.append((number, job))
+            self.order.append(number)
             self.pool.send(number, job)
 
     def _next_worker(self) -> int | None:
-        """Who gets the next job: the one whose turn it is, or the one with the fewest; None if that has enough."""
+        """Who gets the next job: the one whose turn it is, or in any order the one with the fewest; None if that has enough."""
         n = len(self.given)
         in_turn = [i % n for i in range(self.turn, self.turn + n) if i % n in self.open]
         if not in_turn:
             return None
-        number = in_turn[0] if self.in_turn else min(in_turn, key=lambda i: len(self.given[i]))
-        room = self.in_turn or len(self.order) < n * self.prefetch  # batches that wait for their turn take memory too
-        return number if room and len(self.given[number]) < self.prefetch else None
-
-    def _receive(self) -> tuple[int, Job, Any]:
-        """The next batch to be handed out, whose it is, and the job."""
-        while True:
-            number, job = self.order[0]
-            if job.number in self.ready:
-                self.order.popleft()
-                return number, job, self.ready.pop(job.number)
-            wanted = [number] if self.in_turn else [i for i, given in enumerate(self.given) if given]
-            oldest = {i: given[0] for i, given in enumerate(self.given) if given}
-            number, batch = self.pool.receive(wanted, oldest)
-            job = self.given[number].popleft()
-            if self.in_order:
-                self.ready[job.number] = batch
-            else:
-                self.order = deque(entry for entry in self.order if entry[1] is not job)
-                return number, job, batch
+        number = in_turn[0] if self.in_order else min(in_turn, key=lambda i: len(self.given[i]))
+        return number if len(self.given[number]) < self.prefetch else None
 
     def __next__(self) -> tuple[int, Any]:
         if not self._end.alive:
@@ -279,9 +257,11 @@ class Epoch(Iterator[tuple[int, Any]]):
             while True:
                 if not self.order:
                     raise StopIteration
-                number, job, batch = self._receive()
-                if isinstance(batch, worker.Failure):
-                    raise batch.as_error()
+                wanted = [self.order[0]] if self.in_order else sorted({*self.order})
+                oldest = {i: given[0] for i, given in enumerate(self.given) if given}
+                number, batch = self.pool.receive(wanted, oldest)
+                job = self.given[number].popleft()
+                self.order.remove(number)
                 if batch is EndOfStream:
                     self.open.discard(number)
                     if self.whole:
