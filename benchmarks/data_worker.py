@@ -199,17 +199,18 @@ def workers_of_this() -> list[int]:
 def come_to_rest(most: float = 5.0) -> None:
     """Wait until the workers have made what they were asked for: else they would go on while another loader is measured."""
     end, before = time.perf_counter() + most, None
-    while time.perf_counter() < end:
-        try:
-            ticks = [
-                Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13] for pid in workers_of_this()
-            ]
-        except OSError:
-            return time.sleep(0.5)
-        if ticks == before:
-            return None
-        before = ticks
+    while time.perf_counter() < end and (now := worked()) != before:
+        before = now
         time.sleep(0.05)
+
+
+def worked() -> list[list[str]] | None:
+    """The processor time that each worker has had, in ticks; None where the system does not say."""
+    try:
+        stats = [Path(f"/proc/{pid}/stat").read_text() for pid in workers_of_this()]
+    except OSError:
+        return None
+    return [stat.rsplit(")", 1)[1].split()[11:13] for stat in stats]
 
 
 def _kibibytes(path: str, names: tuple[str, ...]) -> int:

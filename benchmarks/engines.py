@@ -52,10 +52,11 @@ MYGRAD_NETS = ("toy MLP", "BN-MLP", "MLP", "LeNet")  # it has no grouped convolu
 
 def package_of(worker: str) -> str:
     """The package that a worker imports for what it was told: one of those that have PyTorch's interface."""
-    workers = [engine.worker for engine in ENGINES.values() if engine.worker.startswith(("minidl", "torch"))]
-    if worker not in workers:
-        raise ValueError(f"engine must be one of {', '.join(dict.fromkeys(workers))}, got {worker!r}")
-    return worker.partition("-")[0]
+    packages = {engine.worker: engine.worker.partition("-")[0] for engine in ENGINES.values()}
+    if packages.get(worker) not in ("minidl", "torch"):
+        known = ", ".join(name for name, package in packages.items() if package in ("minidl", "torch"))
+        raise ValueError(f"engine must be one of {known}, got {worker!r}")
+    return packages[worker]
 
 
 def installed(names: Sequence[str]) -> list[Engine]:

@@ -11,10 +11,19 @@ import os
 import numpy as np
 
 from minidl.backend import Backend, backend_for
+from minidl.tensor import Tensor
 from tests.strict.backend import strict_backend
 
-ASKED = os.environ.get("MINIDL_TEST_DEVICE", strict_backend.name)
-elsewhere: Backend = backend_for(ASKED)
+elsewhere: Backend = backend_for(os.environ.get("MINIDL_TEST_DEVICE", strict_backend.name))
+
+
+def same(actual: Tensor, expected: Tensor, rtol: float, backend: Backend = elsewhere) -> None:
+    """Assert that a Tensor of ``backend`` is one of the CPU, up to rounding: relative to the largest element, since sums may
+    have cancelled."""
+    assert type(actual.array) is backend.array_type and type(expected.array) is np.ndarray
+    a, b = actual.detach().cpu().numpy(), expected.detach().numpy()
+    assert a.dtype == b.dtype and a.shape == b.shape
+    np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * float(np.abs(b).max(initial=0)))
 
 
 def agrees(found: object, expected: np.ndarray) -> bool:

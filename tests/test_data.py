@@ -499,6 +499,11 @@ def test_repeats_are_counted_as_by_a_dict(size, batches):
         assert repeats.count([*mixed, [0]]) == [*expected, 0]  # what has no hash is not counted
 
 
+def test_repeats_take_no_memory_for_a_length_that_is_only_claimed():
+    repeats = Repeats(2**60)
+    assert [repeats.count([i]) for i in (3, 2**50, 3, 2**50)] == [[0], [0], [1], [1]]
+
+
 @pytest.mark.parametrize("n", [4095, 4096, 10_000])
 def test_a_long_order_has_every_index_once(n):
     assert sorted(RandomSampler(Numbers(n))) == list(range(n))

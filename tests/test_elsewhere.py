@@ -18,7 +18,7 @@ from minidl.ops.samples import Draw, draw_sample
 from minidl.tensor import Tensor
 from tests.composites import COMPOSITES
 from tests.drawing import Hypothesis, present
-from tests.elsewhere import elsewhere
+from tests.elsewhere import elsewhere, same
 from tests.gradient_checks import OPS
 from tests.strict.guards import count_syncs, count_uploads
 
@@ -26,14 +26,6 @@ from tests.strict.guards import count_syncs, count_uploads
 def there(x: Any) -> Tensor:
     """The numbers as a Tensor on the other device."""
     return Tensor.wrap(elsewhere.from_numpy(np.asarray(x)))
-
-
-def same(actual: Tensor, expected: Tensor, rtol: float) -> None:
-    """Equal to rounding: relative to the largest element, since sums may have cancelled."""
-    assert type(actual.array) is elsewhere.array_type and type(expected.array) is np.ndarray
-    a, b = actual.detach().cpu().numpy(), expected.detach().numpy()
-    assert a.dtype == b.dtype and a.shape == b.shape
-    np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * float(np.abs(b).max(initial=0)))
 
 
 # What makes the CPU wait for the GPU. The size of what a mask selects must be known; `gather` and

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -234,7 +235,7 @@ class DataLoader(Generic[T]):
         order = order_of(self.seed, epoch)
         batched = self.batch_sampler is not None
         entries: Iterator[Any] = iter(self.batch_sampler if batched else self.sampler)  # type: ignore[arg-type]
-        repeats = Repeats(len(self.dataset) if hasattr(self.dataset, "__len__") else 0)
+        repeats = Repeats(operator.length_hint(self.dataset))
         for number in itertools.count():
             with ordering(order):
                 entry = next(entries, None)

@@ -218,17 +218,6 @@ def uniform(rows: int, count: int) -> np.ndarray:
     return uniform_for(fetch.seed, fetch.epoch, indices, count, stream, fetch.repeats)
 
 
-def number() -> float:
-    """The number of ``uniform(1, 1)``."""
-    fetch = _current.get()
-    if fetch is not None:
-        (index,), stream = _next_stream(fetch, 1)
-        if (first := fetch.first_four(stream)) is not None:
-            return first[0]
-        return float(uniform_for(fetch.seed, fetch.epoch, [index], 1, stream, fetch.repeats)[0, 0])
-    return float(random.default_generator.numpy.random((1, 1))[0, 0])
-
-
 def fours(count: int) -> Iterator[list[float]]:
     """The numbers of ``uniform(1, 4 * count)``, four at a time. Those of a loader's sample are computed when asked for."""
     fetch = _current.get()

@@ -203,11 +203,15 @@ def _listed(indices: Sequence[Any]) -> str:
     return f"{shown}, …" if len(indices) > 8 else shown
 
 
+COUNTED = 1 << 24  # indices below are counted in an array, in memory that is there once they come
+
+
 class Repeats:
     """How often each index has come before: a sample that is drawn again in the same epoch shall be augmented anew.
 
     Args:
-        size: numbers below are counted in an array, which takes a thirtieth of a dict's memory; all else in a dict.
+        size: numbers below it, and below ``COUNTED``, are counted in an array, in a fraction of a dict's memory; all else
+            in a dict.
 
     Example:
         >>> repeats = Repeats(10)
@@ -216,8 +220,8 @@ class Repeats:
     """
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._numbers = np.zeros(size, np.uint32).data  # a memoryview gives single elements as Python's numbers
+        self._size = min(size, COUNTED)
+        self._numbers = np.zeros(self._size, np.uint32).data  # a memoryview gives single elements as Python's numbers
         self._others: dict[Any, int] = {}
 
     def count(self, indices: Sequence[Any]) -> list[int]:

@@ -66,16 +66,13 @@ class Ending(NamedTuple):
 
     def _convert(self, pixels: np.ndarray, out: np.ndarray, channels: slice) -> None:
         """So few numbers that they stay in the cache until all is done, which those of a whole batch do not."""
-        largest = out.dtype.type(255)
-        if self.means is None or self.stds is None:
-            np.divide(pixels, largest, out=out)
-            return
-        mean, std = (
-            v if len(v) == 1 else v[channels] for v in _arrays(tuple(self.means), tuple(self.stds), out.dtype.char)
-        )
-        np.divide(pixels, largest, out=out)
-        out -= mean
-        out /= std
+        np.divide(pixels, out.dtype.type(255), out=out)
+        if self.means is not None and self.stds is not None:
+            mean, std = (
+                v if len(v) == 1 else v[channels] for v in _arrays(tuple(self.means), tuple(self.stds), out.dtype.char)
+            )
+            out -= mean
+            out /= std
 
 
 @functools.cache

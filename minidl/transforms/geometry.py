@@ -30,7 +30,7 @@ class _RandomFlip(Transform):
         return {"flip": draws.uniform(images_in(shape), 1)[:, 0] < self.p}
 
     def of_pil(self, image: Any) -> Any:
-        return self.flip(image) if draws.number() < self.p else image
+        return self.flip(image) if draws.uniform(1, 1).item() < self.p else image
 
     def transform(self, image: Any, params: dict[str, Any]) -> Any:
         flip = params["flip"]
