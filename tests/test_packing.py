@@ -184,8 +184,9 @@ def test_a_failure_leaves_no_shard(tree, tmp_path, monkeypatch, when):
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from minidl.data import packing
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background, it is ignored
 original = packing._image
 def slow(*arguments):
     time.sleep(1)  # long enough for Ctrl-C to come in between, on a machine that is held up for seconds too
