@@ -22,3 +22,13 @@ def device_count() -> int:
 def synchronize() -> None:
     """Wait until the GPU has finished everything it was given."""
     backend_for("cuda").cuda.get_current_stream().synchronize()
+
+
+def get_device_name(device: int = 0) -> str:
+    """The name of a GPU, such as ``"NVIDIA H100 80GB HBM3"``.
+
+    Raises:
+        RuntimeError: if CuPy is not installed, or finds no GPU.
+    """
+    name: bytes = backend_for("cuda").cuda.runtime.getDeviceProperties(device)["name"]
+    return name.decode()

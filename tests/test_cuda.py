@@ -53,7 +53,7 @@ def net() -> nn.Module:
 
 
 def test_a_gpu_is_there() -> None:
-    assert minidl.cuda.device_count() >= 1
+    assert minidl.cuda.device_count() >= 1 and minidl.cuda.get_device_name()
     minidl.cuda.synchronize()
 
 

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from minidl import backend as backends
 from minidl.backend import Backend
 from minidl.backend.cpu.compiled import without
-from minidl.backend.cupy import CupyBackend, make_cupy_backend
+from minidl.backend.cuda import CupyBackend, make_cupy_backend
 from minidl.backend.reference.conv import output_size
 from minidl.backend.reference.pool import Window
 from minidl.ops.base import sum_to
 from minidl.ops.normalization import Normalize
 from minidl.ops.pool import _window
 from minidl.ops.samples import Draw, reals
+from tests.cuda_on_cpu import cuda_on_cpu
 from tests.drawing import Hypothesis, present
 from tests.elsewhere import elsewhere
 from tests.strict.backend import strict_backend
@@ -82,13 +83,13 @@ def pad_nhwc(draw: Draw) -> Arguments:
 
 def unfold_nhwc(draw: Draw) -> Arguments:
     x, w, g, (stride, padding, dilation, _) = _conv(draw)
-    return (reference.pad_nhwc(x.transpose(0, 2, 3, 1), padding), w.shape[2:], stride, dilation, g.shape[2:]), {}
+    return (x.transpose(0, 2, 3, 1), w.shape[2:], stride, padding, dilation, g.shape[2:]), {}
 
 
 def fold_nhwc(draw: Draw) -> Arguments:
-    (padded, kernel, stride, dilation, out), _ = unfold_nhwc(draw)
-    windows = draw.array((padded.shape[0], *out, *kernel, padded.shape[3]))
-    return (windows, padded.shape[1:3], stride, dilation), {}
+    (x, kernel, stride, padding, dilation, out), _ = unfold_nhwc(draw)
+    windows = draw.array((x.shape[0], *out, *kernel, x.shape[3]))
+    return (windows, x.shape[1:3], stride, padding, dilation), {}
 
 
 def each(draw: Draw) -> Arguments:
@@ -141,7 +142,7 @@ def sum_pool2d_grad(draw: Draw) -> Arguments:
 
 def _norm(draw: Draw) -> tuple[Any, Any, Any, tuple[int, ...]]:
     """x, weight, bias and axes, as for batch, layer and group norm."""
-    x = draw.array((draw.integer(2, 4), draw.choice([1, 3, 8]), *draw.shape(0, 2, 5)))
+    x = draw.array(draw.choice([(draw.integer(2, 4), draw.choice([1, 3, 8]), *draw.shape(0, 2, 5)), (2, 40, 40, 41)]))
     axes = draw.choice([(0, *range(2, x.ndim)), tuple(range(1, x.ndim)), (x.ndim - 1,)])
     affine = tuple(1 if i in axes else n for i, n in enumerate(x.shape)) if 0 in axes else x.shape[1:]
     return x, *(draw.array(affine) if draw.flag() else None for _ in range(2)), axes
@@ -317,8 +318,10 @@ def _subclasses(cls: type) -> Iterator[type]:
 
 def instance(cls: type) -> Backend:
     """The backend of this class that is in use, or skip the test where it cannot be."""
-    found = [b for b in (*backends._by_name.values(), strict_backend) if type(b) is cls]
+    found = [b for b in (*backends._by_name.values(), strict_backend, cuda_on_cpu) if type(b) is cls]
     if found:
+        if found[0] is cuda_on_cpu and not cuda_on_cpu.compiler:
+            pytest.skip("needs a C++ compiler (g++ or clang++), with which the GPU's kernels are run on the CPU")
         return found[0]
     if cls is CupyBackend:
         try:
@@ -341,7 +344,7 @@ def test_the_overrides_are_found() -> None:
 def test_every_kernel_of_a_backend_has_a_reference(cls: type) -> None:
     """A public method that the base class lacks could not be compared with anything."""
     own = {n for c in cls.__mro__ for n, f in vars(c).items() if inspect.isfunction(f) and not n.startswith("_")}
-    assert own - set(KERNELS) - UNCOMPARED <= {"from_numpy", "to_numpy", "require"}
+    assert own - set(KERNELS) - UNCOMPARED <= {"from_numpy", "to_numpy", "require", "launch", "address"}
 
 
 def travel(value: Any, change: Callable[[Any], Any]) -> Any:
@@ -452,14 +455,15 @@ def test_convolution_by_loops(data: st.DataObject) -> None:
 @given(st.data())
 def test_windows_by_loops(data: st.DataObject) -> None:
     draw = Draw(Hypothesis(data))
-    (padded, kernel, stride, dilation, out), _ = unfold_nhwc(draw)
-    windows = np.empty((padded.shape[0], *out, *kernel, padded.shape[3]))
+    (x, kernel, stride, padding, dilation, out), _ = unfold_nhwc(draw)
+    windows = np.empty((x.shape[0], *out, *kernel, x.shape[3]))
+    padded = np.pad(x, ((0, 0), *padding, (0, 0)))
     for i, j, u, v in itertools.product(*map(range, (*out, *kernel))):
         windows[:, i, j, u, v] = padded[:, i * stride[0] + u * dilation[0], j * stride[1] + v * dilation[1]]
-    np.testing.assert_array_equal(reference.unfold_nhwc(padded, kernel, stride, dilation, out), windows)
+    np.testing.assert_array_equal(reference.unfold_nhwc(x, kernel, stride, padding, dilation, out), windows)
     g = draw.array(windows.shape)
-    folded = reference.fold_nhwc(g, padded.shape[1:3], stride, dilation)
-    np.testing.assert_allclose(np.sum(folded * padded), np.sum(g * windows), rtol=1e-10, atol=1e-10)  # its transpose
+    folded = reference.fold_nhwc(g, x.shape[1:3], stride, padding, dilation)
+    np.testing.assert_allclose(np.sum(folded * x), np.sum(g * windows), rtol=1e-10, atol=1e-10)  # its transpose
 
 
 def cells(window: Window) -> Iterator[tuple[int, int, list[tuple[int, int, int]]]]:

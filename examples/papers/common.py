@@ -69,9 +69,10 @@ def mnist(options: Any, train: bool) -> TensorDataset:
 @minidl.no_grad()
 def error(model: nn.Module, dataset: Any, batch_size: int = 500) -> float:
     """The share of a dataset that the model names wrongly, in percent; the model is in eval mode meanwhile."""
-    was_training = model.training
+    was_training, device = model.training, next(model.parameters()).device
     model.eval()
-    wrong = sum(int((model(x).argmax(1) != y).sum().item()) for x, y in DataLoader(dataset, batch_size=batch_size))
+    batches = DataLoader(dataset, batch_size=batch_size)
+    wrong = sum(int((model(x.to(device)).argmax(1) != y.to(device)).sum().item()) for x, y in batches)
     model.train(was_training)
     return 100 * wrong / len(dataset)
 
@@ -113,13 +114,16 @@ def finish(
         theirs = "" if row.paper is None else f"{row.paper:g}"
         spread = "" if len(row.ours) == 1 else f"   ({min(row.ours):.4g} to {max(row.ours):.4g}, {len(row.ours)} seeds)"
         say(f"{row.what:{width}}  {theirs:>8}  {np.mean(row.ours):8.4g}{spread}")
+    machine = f"{minidl.get_num_threads()} threads, {platform.machine()}, NumPy {np.__version__}"
+    if getattr(options, "device", "cpu") != "cpu":
+        machine = f"{minidl.cuda.get_device_name()}, {machine}"
     result = {
         "paper": paper,
         "fast": options.fast,
         "seconds": round(before[0] + seconds),
         # Of all threads and processes: what it took, whatever else was done.
         "cpu_seconds": round(before[1] + sum(os.times()[:4])),
-        "machine": f"{minidl.get_num_threads()} threads, {platform.machine()}, NumPy {np.__version__}",
+        "machine": machine,
         "date": time.strftime("%Y-%m-%d"),
         "setting": setting,
         "rows": [asdict(row) for row in rows],

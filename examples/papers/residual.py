@@ -1,6 +1,6 @@
 """Depth that hurts, and depth that helps: plain and residual networks of 20 and 56 layers on CIFAR-10.
 
-    python examples/papers/residual.py [--fast] [--epochs 3] [--jobs 1] [--data FOLDER]
+    python examples/papers/residual.py [--fast] [--epochs 3] [--jobs 1] [--device cuda] [--data FOLDER]
 
 He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2015, section 4.2 and figure 6. Their plain network
 of 56 layers has a higher error than the one of 20, on the training images too: it does not overfit, it cannot be optimized.
@@ -42,7 +42,7 @@ def train(name: str, options: Any) -> list[dict[str, float]]:
     minidl.manual_seed(seed)
     train_set, test_set = datasets(options)
     loader = DataLoader(train_set, batch_size=BATCH, shuffle=True, seed=seed, drop_last=True)
-    model = models.CifarResNet(depth, residual=residual)
+    model = models.CifarResNet(depth, residual=residual).to(options.device)
     optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
     steps, warm = epochs * len(loader), max(1, len(loader) // 2)
 
@@ -54,6 +54,7 @@ def train(name: str, options: Any) -> list[dict[str, float]]:
     for epoch in range(epochs):
         start, loss_sum, wrong = time.perf_counter(), 0.0, 0
         for images, labels in loader:
+            images, labels = images.to(options.device), labels.to(options.device)
             scores = model(images)
             loss = F.cross_entropy(scores, labels)
             optimizer.zero_grad()
@@ -108,11 +109,13 @@ def main() -> None:
         parser.add_argument(
             "--jobs", type=int, default=1, help="nets trained at the same time, each with its share of the threads"
         )
+        parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
 
     options = parse(__doc__, "residual", add)
     options.epochs = epochs = options.epochs or (2 if options.fast else 3)
     if epochs < 1 or options.jobs < 1:
         raise ValueError("--epochs and --jobs must be at least 1")
+    minidl.zeros(1, device=options.device)  # says at once what is missing, if anything is
     options.threads = max(1, minidl.get_num_threads() // options.jobs)
     count = len(datasets(options)[0])
     say(f"Networks: {', '.join(NETS)}; {epochs} epochs of {count:,} images each")

@@ -80,7 +80,7 @@ def backend_for(place: device | str | None) -> Backend:
         if kind != "cuda":
             known = ", ".join(sorted({*_by_name, "cuda"}))
             raise RuntimeError(f"Expected one of {known} device type at start of device string: {kind}")
-        from minidl.backend.cupy import make_cupy_backend
+        from minidl.backend.cuda import make_cupy_backend
 
         register_backend(make_cupy_backend())
     backend = _by_name[kind]

@@ -57,7 +57,7 @@ def _blas() -> str:
 
 
 def _gpu() -> str:
-    from minidl.backend.cupy import make_cupy_backend
+    from minidl.backend.cuda import make_cupy_backend
 
     try:
         backend = make_cupy_backend()

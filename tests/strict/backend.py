@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minidl.backend import Backend, register_backend
-from minidl.backend.cupy import CupyBackend
+from minidl.backend.cuda import CupyBackend
 
 from .strict_array import StrictArray
 from .strict_module import xp

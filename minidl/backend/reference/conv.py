@@ -52,21 +52,23 @@ class ConvKernels:
         padded[:, top : top + h, left : left + w] = x
         return padded
 
-    def unfold_nhwc(self, x: Any, kernel: Pair, stride: Pair, dilation: Pair, out: Pair) -> Any:
-        """im2col: the windows of a padded NHWC array, as an array (N, OH, OW, KH, KW, C)."""
+    def unfold_nhwc(self, x: Any, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair, out: Pair) -> Any:
+        """im2col: the windows of an NHWC array with a border of zeros, as an array (N, OH, OW, KH, KW, C)."""
+        x = self.pad_nhwc(x, padding)
         n, _, _, c = x.shape
         windows = self.xp.empty((n, *out, *kernel, c), dtype=x.dtype)
         for i, j, rows, cols in taps(kernel, stride, dilation, out):
             windows[:, :, :, i, j] = x[:, rows, cols]
         return windows
 
-    def fold_nhwc(self, windows: Any, padded_size: Pair, stride: Pair, dilation: Pair) -> Any:
-        """col2im, the transpose of ``unfold_nhwc``: add every window back to where it was taken from."""
+    def fold_nhwc(self, windows: Any, size: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Any:
+        """col2im, the transpose of ``unfold_nhwc``: add every window back to where it was taken from, (N, *size, C)."""
         n, oh, ow, kh, kw, c = windows.shape
-        x = self.xp.zeros((n, *padded_size, c), dtype=windows.dtype)
+        (top, bottom), (left, right) = padding
+        x = self.xp.zeros((n, size[0] + top + bottom, size[1] + left + right, c), dtype=windows.dtype)
         for i, j, rows, cols in taps((kh, kw), stride, dilation, (oh, ow)):
             x[:, rows, cols] += windows[:, :, :, i, j]
-        return x
+        return x[:, top : top + size[0], left : left + size[1]]
 
     def conv2d(
         self, x: Any, weight: Any, stride: Pair, padding: Padding, dilation: Pair, groups: int, bias: Any = None
@@ -86,12 +88,13 @@ class ConvKernels:
         y = xp.empty((n, *out, o), dtype=x.dtype)
 
         def block(images: slice) -> None:
-            padded = self.pad_nhwc(x[images].transpose(0, 2, 3, 1), padding)
+            nhwc = x[images].transpose(0, 2, 3, 1)
             if groups == c == o:
+                padded = self.pad_nhwc(nhwc, padding)
                 depthwise.forward(padded, weight, taps((kh, kw), stride, dilation, out), y[images])
             else:
-                columns = self._columns(padded, (kh, kw), stride, dilation, out, groups)
-                y[images] = _merge_groups(xp.matmul(columns, matrix)).reshape(-1, *out, o)
+                columns = self._columns(nhwc, (kh, kw), stride, padding, dilation, out, groups)
+                y[images] = _merge_groups(_products(xp, columns, matrix)).reshape(-1, *out, o)
             if bias is not None:
                 y[images] += bias
 
@@ -115,12 +118,12 @@ class ConvKernels:
             if groups == o and cg == 1:
                 padded = xp.zeros((len(cotangent), *padded_size, o), dtype=g.dtype)
                 depthwise.input_grad(cotangent, weight, taps((kh, kw), stride, dilation, (oh, ow)), padded)
+                x[images] = padded[:, top : top + size[0], left : left + size[1]]
             else:
                 rows = _split_groups(cotangent.reshape(-1, o), groups)
-                windows = xp.matmul(rows, matrix).reshape(groups, -1, oh, ow, kh, kw, cg)
+                windows = _products(xp, rows, matrix).reshape(groups, -1, oh, ow, kh, kw, cg)
                 windows = windows.transpose(1, 2, 3, 4, 5, 0, 6).reshape(-1, oh, ow, kh, kw, groups * cg)
-                padded = self.fold_nhwc(windows, padded_size, stride, dilation)
-            x[images] = padded[:, top : top + size[0], left : left + size[1]]
+                x[images] = self.fold_nhwc(windows, size, stride, padding, dilation)
 
         self.each(block, self.blocks(n, oh * ow * kh * kw * cg * groups * g.itemsize))
         return x.transpose(0, 3, 1, 2)
@@ -134,33 +137,41 @@ class ConvKernels:
         c = x.shape[1]
 
         def block(images: slice) -> Any:
-            padded = self.pad_nhwc(x[images].transpose(0, 2, 3, 1), padding)
+            nhwc = x[images].transpose(0, 2, 3, 1)
             if groups == c == o:
+                padded = self.pad_nhwc(nhwc, padding)
                 part = xp.empty((o, 1, *kernel), dtype=g.dtype)
                 met = taps(kernel, stride, dilation, (oh, ow))
                 depthwise.weight_grad(g[images].transpose(0, 2, 3, 1), padded, met, part)
                 return part.reshape(o, -1, 1)
-            columns = self._columns(padded, kernel, stride, dilation, (oh, ow), groups)
+            columns = self._columns(nhwc, kernel, stride, padding, dilation, (oh, ow), groups)
             rows = _split_groups(g[images].transpose(0, 2, 3, 1).reshape(-1, o), groups)
-            return xp.matmul(columns.transpose(0, 2, 1), rows)
+            return _products(xp, columns.transpose(0, 2, 1), rows)
 
         shape = (groups, kernel[0] * kernel[1] * c // groups, o // groups)
         total = self.total(block, self.blocks(n, oh * ow * kernel[0] * kernel[1] * c * g.itemsize), shape, g.dtype)
         weight = total.reshape(groups, *kernel, c // groups, o // groups).transpose(0, 4, 3, 1, 2)
         return weight.reshape(o, c // groups, *kernel)
 
-    def _columns(self, padded: Any, kernel: Pair, stride: Pair, dilation: Pair, out: Pair, groups: int) -> Any:
-        """The windows as one matrix per group: (G, N·OH·OW, KH·KW·C/G)."""
-        n, _, _, c = padded.shape
-        if kernel == (1, 1) and stride == (1, 1):  # every pixel is its own window
-            windows = padded
+    def _columns(
+        self, x: Any, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair, out: Pair, groups: int
+    ) -> Any:
+        """The windows of an NHWC array as one matrix per group: (G, N·OH·OW, KH·KW·C/G)."""
+        n, _, _, c = x.shape
+        if kernel == (1, 1) and stride == (1, 1) and padding == ((0, 0), (0, 0)):  # every pixel is its own window
+            windows = x
         else:
-            windows = self.unfold_nhwc(padded, kernel, stride, dilation, out)
+            windows = self.unfold_nhwc(x, kernel, stride, padding, dilation, out)
         taps_count = kernel[0] * kernel[1]
         if groups == 1:
             return windows.reshape(1, n * out[0] * out[1], taps_count * c)
         windows = windows.reshape(n * out[0] * out[1], taps_count, groups, c // groups)
         return windows.transpose(2, 0, 1, 3).reshape(groups, n * out[0] * out[1], taps_count * (c // groups))
+
+
+def _products(xp: Any, a: Any, b: Any) -> Any:
+    """(G, R, K) times (G, K, O). One product goes as a matrix product: CuPy copies what is transposed in stacks of them."""
+    return xp.matmul(a[0], b[0])[None] if len(a) == 1 else xp.matmul(a, b)
 
 
 def _weight_matrix(weight: Any, groups: int) -> Any:

@@ -58,8 +58,9 @@ class CpuConv(ConvKernels):
             return super().conv2d_weight_grad(g, x, kernel, stride, padding, dilation, groups)
         return how.weight_grad(fast_kernels(), conv, nhwc(g), nhwc(x))
 
-    def unfold_nhwc(self, x: Any, kernel: Pair, stride: Pair, dilation: Pair, out: Pair) -> Any:
+    def unfold_nhwc(self, x: Any, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair, out: Pair) -> Any:
         """As the reference, in one copy: Python's lock is handed on after each, and one thread would wait for the other."""
+        x = self.pad_nhwc(x, padding)
         n, _, _, c = x.shape
         image, row, column, channel = x.strides
         steps = image, row * stride[0], column * stride[1], row * dilation[0], column * dilation[1], channel

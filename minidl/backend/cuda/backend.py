@@ -1,4 +1,4 @@
-"""The GPU backend: CuPy and the reference kernels. Its own fast kernels are yet to come (see ARCHITECTURE.md)."""
+"""The GPU backend: CuPy, the reference kernels, and what is done faster."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.base import Backend
+from minidl.backend.cuda.norm import CudaNorm
+from minidl.backend.cuda.optim import CudaOptim
+from minidl.backend.cuda.pool import CudaPool
+from minidl.backend.cuda.windows import CudaWindows
 
 INSTALL = (
     "minidl reaches a GPU through CuPy. Install the extra that fits the driver, "
@@ -14,7 +18,7 @@ INSTALL = (
 )
 
 
-class CupyBackend(Backend):
+class CupyBackend(CudaNorm, CudaOptim, CudaPool, CudaWindows, Backend):
     """Arrays in GPU memory."""
 
     block_bytes = 1 << 28  # a kernel of a GPU wants as much at once as there is memory for

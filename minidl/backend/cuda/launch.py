@@ -1,0 +1,60 @@
+"""Starting the kernels of the ``.cu`` files beside this one."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+THREADS = 256  # in a block
+MOST = 1 << 31  # kernels that divide indices do it in 32 bits
+NAMES = {"f": "float", "d": "double", "B": "unsigned char", "i": "int"}  # of dtypes in CUDA
+
+
+class Launcher:
+    """What the families of kernels share: compiling a file for a dtype, and starting what is in it."""
+
+    xp: Any
+
+    def launch(
+        self, file: str, kernel: str, types: str, grid: tuple[int, ...], block: tuple[int, ...], *args: Any
+    ) -> None:
+        """Start a kernel of ``<file>.cu``, compiled with the dtypes (their characters) for Real and Index.
+
+        Arguments are arrays, None (a null pointer), integers (Int in the kernel, 64 bits), floats (double) and booleans (Int).
+        """
+        key = file, kernel, types
+        function = self._functions.get(key)
+        if function is None:
+            module = self.xp.RawModule(code=source(file), options=("--std=c++17", *definitions(types)))
+            function = self._functions[key] = module.get_function(kernel)
+        function(grid, block, tuple([0 if a is None else int(a) if type(a) is bool else a for a in args]))
+
+    def address(self, array: Any) -> int:
+        """Where an array's memory begins."""
+        return int(array.data.ptr)
+
+    @property
+    def _functions(self) -> dict[tuple[str, str, str], Any]:
+        found: dict[tuple[str, str, str], Any] = self.__dict__.setdefault("_compiled", {})
+        return found
+
+
+@cache
+def source(file: str) -> str:
+    """The text of one of the files."""
+    return Path(__file__).with_name(f"{file}.cu").read_text(encoding="utf-8")
+
+
+def definitions(types: str) -> list[str]:
+    """Options for the compiler: what the types are, and the size of an optimizer's block."""
+    from minidl.backend.cuda.optim import WORK
+
+    return [f"-D{name}={NAMES[t]}" for name, t in zip(("Real", "Index"), types + "B", strict=False)] + [
+        f"-DWORK={WORK}"
+    ]
+
+
+def blocks(count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Grid and block for one thread for each of ``count`` things."""
+    return (-(-count // THREADS),), (THREADS,)

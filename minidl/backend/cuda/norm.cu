@@ -1,0 +1,151 @@
+// Batch normalisation of a matrix (rows, columns): positions in rows, channels in columns.
+//
+// Every thread keeps to one column, and goes down the rows in steps of all threads of its column. Sums over rows are taken in
+// two kernels: each row of blocks leaves its own in `parts` (blocks, 2, columns), and the next kernel adds those up, in the order
+// of the blocks. So nothing is added atomically, and the same sums come out every time. They are kept in double precision.
+
+typedef long long Int;
+
+__device__ Int column_of_thread() { return blockIdx.x * (Int)blockDim.x + threadIdx.x; }
+__device__ Int first_row() { return blockIdx.y * (Int)blockDim.y + threadIdx.y; }
+__device__ Int row_step() { return gridDim.y * (Int)blockDim.y; }
+
+// Adds up a and b over the threads of a block that share a column; threads of threadIdx.y = 0 have the sums.
+__device__ void add_up(double& a, double& b)
+{
+    __shared__ double sums[2][1024];
+    const int here = threadIdx.y * blockDim.x + threadIdx.x;
+    sums[0][here] = a;
+    sums[1][here] = b;
+    for (int rows = blockDim.y; rows > 1;) {
+        const int kept = (rows + 1) / 2;
+        __syncthreads();
+        if ((int)threadIdx.y + kept < rows) {
+            sums[0][here] += sums[0][here + kept * blockDim.x];
+            sums[1][here] += sums[1][here + kept * blockDim.x];
+        }
+        rows = kept;
+    }
+    a = sums[0][here];
+    b = sums[1][here];
+}
+
+__device__ void leave(double a, double b, Int columns, double* parts)
+{
+    add_up(a, b);
+    const Int column = column_of_thread();
+    if (threadIdx.y == 0 && column < columns) {
+        parts[(2 * blockIdx.y) * columns + column] = a;
+        parts[(2 * blockIdx.y + 1) * columns + column] = b;
+    }
+}
+
+__device__ void collect(const double* parts, Int count, Int columns, double& a, double& b)
+{
+    const Int column = column_of_thread();
+    a = b = 0;
+    if (column < columns)
+        for (Int part = threadIdx.y; part < count; part += blockDim.y) {
+            a += parts[(2 * part) * columns + column];
+            b += parts[(2 * part + 1) * columns + column];
+        }
+    add_up(a, b);
+}
+
+// Sums of x and of its square, both measured from the first row, so that a large mean costs no digits
+// (Chan, Golub & LeVeque 1983, section 2: shifted data).
+extern "C" __global__ void moment_parts(const Real* x, Int rows, Int columns, double* parts)
+{
+    const Int column = column_of_thread();
+    double sum = 0, squares = 0;
+    if (column < columns) {
+        const double origin = x[column];
+        for (Int row = first_row(); row < rows; row += row_step()) {
+            const double d = x[row * columns + column] - origin;
+            sum += d;
+            squares += d * d;
+        }
+    }
+    leave(sum, squares, columns, parts);
+}
+
+extern "C" __global__ void moments(
+    const Real* x, const double* parts, Int count, Int rows, Int columns, double eps, Real* mean, Real* variance, Real* invstd)
+{
+    double sum, squares;
+    collect(parts, count, columns, sum, squares);
+    const Int column = column_of_thread();
+    if (threadIdx.y == 0 && column < columns) {
+        const double middle = sum / rows, spread = fmax(squares / rows - middle * middle, 0.0);
+        mean[column] = x[column] + middle;
+        variance[column] = spread;
+        invstd[column] = 1 / sqrt(spread + eps);
+    }
+}
+
+// y = (x - mean) * invstd * weight + bias; weight and bias may be null.
+extern "C" __global__ void normalize(
+    const Real* x, const Real* weight, const Real* bias, const Real* mean, const Real* invstd, Int rows, Int columns, Real* y)
+{
+    const Int column = column_of_thread();
+    if (column >= columns) return;
+    const Real middle = mean[column], scale = weight ? invstd[column] * weight[column] : invstd[column];
+    const Real shift = bias ? bias[column] : 0;
+    for (Int row = first_row(); row < rows; row += row_step())
+        y[row * columns + column] = (x[row * columns + column] - middle) * scale + shift;
+}
+
+// invstd = 1 / sqrt(variance + eps)
+extern "C" __global__ void inverse_deviation(const Real* variance, Int columns, double eps, Real* invstd)
+{
+    const Int column = column_of_thread();
+    if (column < columns) invstd[column] = 1 / sqrt(variance[column] + eps);
+}
+
+// Sums of g, and of g * (x - mean).
+extern "C" __global__ void gradient_parts(
+    const Real* g, const Real* x, const Real* mean, Int rows, Int columns, double* parts)
+{
+    const Int column = column_of_thread();
+    double total = 0, product = 0;
+    if (column < columns) {
+        const double middle = mean[column];
+        for (Int row = first_row(); row < rows; row += row_step()) {
+            const double cotangent = g[row * columns + column];
+            total += cotangent;
+            product += cotangent * (x[row * columns + column] - middle);
+        }
+    }
+    leave(total, product, columns, parts);
+}
+
+// The gradients for weight and bias, and the two sums for `input_gradient`.
+extern "C" __global__ void gradient_sums(
+    const double* parts, Int count, Int columns, const Real* invstd, double* sums, Real* dweight, Real* dbias)
+{
+    double total, product;
+    collect(parts, count, columns, total, product);
+    const Int column = column_of_thread();
+    if (threadIdx.y == 0 && column < columns) {
+        sums[column] = total;
+        sums[columns + column] = product;
+        dbias[column] = total;
+        dweight[column] = product * invstd[column];
+    }
+}
+
+// invstd * (h - mean(h) - xhat * mean(h * xhat)), with h = g * weight and xhat = (x - mean) * invstd.
+extern "C" __global__ void input_gradient(
+    const Real* g, const Real* x, const Real* weight, const Real* mean, const Real* invstd, const double* sums,
+    Int rows, Int columns, Real* dx)
+{
+    const Int column = column_of_thread();
+    if (column >= columns) return;
+    const double inverse = invstd[column], scale = weight ? inverse * weight[column] : inverse;
+    const Real middle = mean[column], a = scale;
+    const Real b = -scale * inverse * inverse * sums[columns + column] / rows, c = -scale * sums[column] / rows;
+    for (Int row = first_row(); row < rows; row += row_step()) {
+        const Int at = row * columns + column;
+        dx[at] = a * g[at] + b * (x[at] - middle) + c;
+    }
+}

@@ -1,0 +1,118 @@
+"""Batch normalisation on the GPU, in two passes over the memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minidl.backend.cuda.launch import THREADS, Launcher
+from minidl.backend.reference.norm import NormKernels, Shape
+
+Grid = tuple[tuple[int, int], tuple[int, int]]
+ROWS = 8  # that a thread should have, to be worth starting
+MOST_PARTS = 512  # sums over parts of the rows, to be added up
+
+
+class CudaNorm(NormKernels, Launcher):
+    """Normalisation per channel of arrays that lie channels-last; everything else goes to the reference."""
+
+    def normalize_batch(self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float) -> tuple[Any, Any, Any, Any]:
+        fits = _channels_last(x) and axes == _all_but_channels(x) and _per_channel(x, weight, bias)
+        if not fits:
+            return super().normalize_batch(x, weight, bias, axes, eps)
+        rows, columns = _matrix(x)
+        (grid, block), type_ = _grid(rows, columns), x.dtype.char
+        parts = self.xp.empty((grid[1], 2, columns), dtype="float64")
+        mean, variance, invstd = (self.xp.empty((1, columns) + (1,) * (x.ndim - 2), dtype=x.dtype) for _ in range(3))
+        y = _empty_like(self.xp, x)
+        self.launch("norm", "moment_parts", type_, grid, block, x, rows, columns, parts)
+        finish = (grid[0], 1), block
+        self.launch(
+            "norm", "moments", type_, *finish, x, parts, grid[1], rows, columns, float(eps), mean, variance, invstd
+        )
+        self.launch("norm", "normalize", type_, grid, block, x, *_lines(weight, bias), mean, invstd, rows, columns, y)
+        return y, mean, variance, invstd
+
+    def normalize_by(self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> tuple[Any, Any]:
+        vectors = mean, variance, weight, bias
+        if not _channels_last(x) or any(v is not None and v.dtype != x.dtype for v in vectors):
+            return super().normalize_by(x, weight, bias, mean, variance, eps)
+        rows, columns = _matrix(x)
+        (grid, block), type_ = _grid(rows, columns), x.dtype.char
+        mean, variance, weight, bias = _lines(*vectors)
+        y, invstd = _empty_like(self.xp, x), self.xp.empty(columns, dtype=x.dtype)
+        self.launch(
+            "norm", "inverse_deviation", type_, (grid[0], 1), (block[0], 1), variance, columns, float(eps), invstd
+        )
+        self.launch("norm", "normalize", type_, grid, block, x, weight, bias, mean, invstd, rows, columns, y)
+        return y, invstd
+
+    def normalize_grad(
+        self,
+        g: Any,
+        x: Any,
+        weight: Any,
+        mean: Any,
+        invstd: Any,
+        axes: Shape,
+        weight_shape: Shape | None,
+        bias_shape: Shape | None,
+    ) -> tuple[Any, Any, Any]:
+        fits = _channels_last(x) and axes == _all_but_channels(x) and _per_channel(x, weight, mean, invstd)
+        if not fits or g.dtype != x.dtype:
+            return super().normalize_grad(g, x, weight, mean, invstd, axes, weight_shape, bias_shape)
+        if not _channels_last(g):
+            copy = _empty_like(self.xp, x)
+            copy[...] = g
+            g = copy
+        rows, columns = _matrix(x)
+        (grid, block), type_ = _grid(rows, columns), x.dtype.char
+        weight, mean, invstd = _lines(weight, mean, invstd)
+        parts, sums = (self.xp.empty((n, 2, columns), dtype="float64") for n in (grid[1], 1))
+        dx, dweight, dbias = _empty_like(self.xp, x), *(self.xp.empty(columns, dtype=x.dtype) for _ in range(2))
+        self.launch("norm", "gradient_parts", type_, grid, block, g, x, mean, rows, columns, parts)
+        finish = (grid[0], 1), block
+        self.launch("norm", "gradient_sums", type_, *finish, parts, grid[1], columns, invstd, sums, dweight, dbias)
+        self.launch("norm", "input_gradient", type_, grid, block, g, x, weight, mean, invstd, sums, rows, columns, dx)
+        shapes = (dweight, weight_shape), (dbias, bias_shape)
+        return dx, *(None if shape is None else d.reshape(shape) for d, shape in shapes)
+
+
+def _channels_last(x: Any) -> bool:
+    """Whether x, (N, C) or (N, C, H, W), has numbers, and a position's channels lie side by side without gaps."""
+    if x.size == 0 or x.dtype.char not in "fd" or x.ndim not in (2, 4):
+        return False
+    return bool((x if x.ndim == 2 else x.transpose(0, 2, 3, 1)).flags.c_contiguous)
+
+
+def _all_but_channels(x: Any) -> Shape:
+    return (0,) if x.ndim == 2 else (0, 2, 3)
+
+
+def _per_channel(x: Any, *arrays: Any) -> bool:
+    """Whether these (or None) hold one number for each channel of x, of its dtype."""
+    shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
+    return all(a is None or (a.dtype == x.dtype and a.shape in (shape, shape[1:])) for a in arrays)
+
+
+def _lines(*arrays: Any) -> list[Any]:
+    """One number for each channel without gaps, or None."""
+    return [a if a is None or a.flags.c_contiguous else a.copy() for a in arrays]
+
+
+def _matrix(x: Any) -> tuple[int, int]:
+    """How many positions and channels."""
+    return x.size // x.shape[1], x.shape[1]
+
+
+def _empty_like(xp: Any, x: Any) -> Any:
+    if x.ndim == 2:
+        return xp.empty(x.shape, dtype=x.dtype)
+    n, c, h, w = x.shape
+    return xp.empty((n, h, w, c), dtype=x.dtype).transpose(0, 3, 1, 2)
+
+
+def _grid(rows: int, columns: int) -> Grid:
+    """Grid and block: columns side by side in x, rows in y."""
+    wide = min(columns, 32)
+    high = THREADS // wide
+    return (-(-columns // wide), min(MOST_PARTS, -(-rows // (high * ROWS)))), (wide, high)

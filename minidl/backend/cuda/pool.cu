@@ -1,0 +1,88 @@
+// Pooling of NHWC images: one thread for every number of the result, the channels of a pixel in neighbouring threads.
+// `Index` is the type of positions in a window.
+
+typedef long long Int;
+
+struct Place {
+    Int image;
+    int row, column, channel;
+};
+
+__device__ Place place(Int at, Int height, Int width, Int channels)
+{
+    const unsigned pixel = (unsigned)at / (unsigned)channels, line = pixel / (unsigned)width;
+    Place p;
+    p.channel = at - pixel * channels;
+    p.column = pixel - line * width;
+    p.row = line % (unsigned)height;
+    p.image = line / (unsigned)height;
+    return p;
+}
+
+// The largest of each window, and where in the window it is: the first of equals; a NaN is larger than any number.
+extern "C" __global__ void max_pool(
+    const Real* x, Int size, Int height, Int width, Int channels, Int out_height, Int out_width, Int kernel_height, Int kernel_width,
+    Int stride_y, Int stride_x, Int dilation_y, Int dilation_x, Int top, Int left, Real* y, Index* index)
+{
+    const Int at = blockIdx.x * (Int)blockDim.x + threadIdx.x;
+    if (at >= size) return;
+    const Place p = place(at, out_height, out_width, channels);
+    Real best = -INFINITY;
+    int found = 0;
+    for (int i = 0; i < kernel_height; i++) {
+        const int row = p.row * stride_y + i * dilation_y - top;
+        if (row < 0 || row >= height) continue;
+        for (int j = 0; j < kernel_width; j++) {
+            const int column = p.column * stride_x + j * dilation_x - left;
+            if (column < 0 || column >= width) continue;
+            const Real value = x[((p.image * height + row) * width + column) * channels + p.channel];
+            if (value > best || value != value) {
+                best = value;
+                found = i * kernel_width + j;
+            }
+        }
+    }
+    y[at] = best;
+    index[at] = found;
+}
+
+// For every pixel the sum of what its windows send: all of them, or (with an index) those that name it.
+extern "C" __global__ void pool_back(
+    const Real* g, const Index* index, Int size, Int height, Int width, Int channels, Int out_height, Int out_width,
+    Int kernel_height, Int kernel_width, Int stride_y, Int stride_x, Int dilation_y, Int dilation_x, Int top, Int left, Real* x)
+{
+    const Int at = blockIdx.x * (Int)blockDim.x + threadIdx.x;
+    if (at >= size) return;
+    const Place p = place(at, height, width, channels);
+    Real sum = 0;
+    for (int i = 0; i < kernel_height; i++) {
+        const int row = p.row + top - i * dilation_y, oy = row / (int)stride_y;
+        if (row < 0 || oy * stride_y != row || oy >= out_height) continue;
+        for (int j = 0; j < kernel_width; j++) {
+            const int column = p.column + left - j * dilation_x, ox = column / (int)stride_x;
+            if (column < 0 || ox * stride_x != column || ox >= out_width) continue;
+            const Int window = ((p.image * out_height + oy) * out_width + ox) * channels + p.channel;
+            if (!index || index[window] == i * kernel_width + j) sum += g[window];
+        }
+    }
+    x[at] = sum;
+}
+
+extern "C" __global__ void sum_pool(
+    const Real* x, Int size, Int height, Int width, Int channels, Int out_height, Int out_width, Int kernel_height, Int kernel_width,
+    Int stride_y, Int stride_x, Int dilation_y, Int dilation_x, Int top, Int left, Real* y)
+{
+    const Int at = blockIdx.x * (Int)blockDim.x + threadIdx.x;
+    if (at >= size) return;
+    const Place p = place(at, out_height, out_width, channels);
+    Real sum = 0;
+    for (int i = 0; i < kernel_height; i++) {
+        const int row = p.row * stride_y + i * dilation_y - top;
+        if (row < 0 || row >= height) continue;
+        for (int j = 0; j < kernel_width; j++) {
+            const int column = p.column * stride_x + j * dilation_x - left;
+            if (column >= 0 && column < width) sum += x[((p.image * height + row) * width + column) * channels + p.channel];
+        }
+    }
+    y[at] = sum;
+}

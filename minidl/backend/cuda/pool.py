@@ -1,0 +1,62 @@
+"""Pooling on the GPU, every one a single kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minidl.backend.cuda.launch import MOST, Launcher, blocks
+from minidl.backend.reference.conv import Pair
+from minidl.backend.reference.pool import PoolKernels, Window
+
+
+class CudaPool(PoolKernels, Launcher):
+    """Pooling of float images; that of other dtypes goes to the reference."""
+
+    def max_pool2d(self, x: Any, window: Window) -> tuple[Any, Any]:
+        if not _fits(x, window):
+            return super().max_pool2d(x, window)
+        y = self._empty(x, window.out)
+        index = self.xp.empty(y.shape, dtype=window.index_dtype)
+        self._start("max_pool", window, self._nhwc(x), y, index)
+        return y.transpose(0, 3, 1, 2), index.transpose(0, 3, 1, 2)
+
+    def max_pool2d_scatter(self, g: Any, index: Any, window: Window) -> Any:
+        if not _fits(g, window):
+            return super().max_pool2d_scatter(g, index, window)
+        x = self._empty(g, window.size)
+        self._start("pool_back", window, self._nhwc(g), x, before=(self._nhwc(index),))
+        return x.transpose(0, 3, 1, 2)
+
+    def sum_pool2d(self, x: Any, window: Window) -> Any:
+        if not _fits(x, window):
+            return super().sum_pool2d(x, window)
+        y = self._empty(x, window.out)
+        self._start("sum_pool", window, self._nhwc(x), y)
+        return y.transpose(0, 3, 1, 2)
+
+    def sum_pool2d_grad(self, g: Any, window: Window) -> Any:
+        if not _fits(g, window):
+            return super().sum_pool2d_grad(g, window)
+        x = self._empty(g, window.size)
+        self._start("pool_back", window, self._nhwc(g), x, before=(None,))
+        return x.transpose(0, 3, 1, 2)
+
+    def _start(self, kernel: str, window: Window, x: Any, y: Any, *more: Any, before: tuple[Any, ...] = ()) -> None:
+        """A kernel with one thread for each number of y; ``more`` it writes too, ``before`` it reads."""
+        if y.size == 0:
+            return
+        types = y.dtype.char + ("B" if window.index_dtype == "uint8" else "i")
+        geometry = *window.size, y.shape[3], *window.out, *window.kernel, *window.stride, *window.dilation
+        corner = window.padding[0][0], window.padding[1][0]
+        self.launch("pool", kernel, types, *blocks(y.size), x, *before, y.size, *geometry, *corner, y, *more)
+
+    def _empty(self, like: Any, size: Pair) -> Any:
+        return self.xp.empty((like.shape[0], *size, like.shape[1]), dtype=like.dtype)
+
+    def _nhwc(self, x: Any) -> Any:
+        return self.xp.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+
+def _fits(x: Any, window: Window) -> bool:
+    size = x.shape[0] * x.shape[1] * max(window.size[0] * window.size[1], window.out[0] * window.out[1])
+    return x.dtype.char in "fd" and size < MOST
