@@ -51,15 +51,29 @@ class CudaOnCpu(CudaNorm, CudaOptim, CudaPool, CudaWindows, Backend):
         return 0 if value is None else self.address(value) if isinstance(value, np.ndarray) else int(value)
 
 
+def kernels(text: str) -> dict[str, bool]:
+    """The kernels of a file, and whether their threads wait for each other, themselves or in a function that they call."""
+    parts = re.split(r"^(?=__device__|extern)", text, flags=re.MULTILINE)[1:]
+    waiting = ["__syncthreads"]
+    found = {}
+    for part in parts:  # what a function calls stands above it
+        name = re.findall(r"(\w+)\(", part)[0]
+        together = any(re.search(rf"\b{other}\(", part) for other in waiting)
+        if together:
+            waiting.append(name)
+        if part.startswith("extern"):
+            found[name] = together
+    return found
+
+
 @cache
 def build(file: str, types: str) -> ctypes.CDLL:
     """One of the files as a library, with a function ``start_<kernel>`` for each kernel."""
     text = source(file)
-    together = "__syncthreads" in text
     starts = "".join(
         f'extern "C" int start_{name}(const int* grid, const int* block, int count, const long long* arguments)\n'
         f"{{ return start({name}, {{grid[0], grid[1], 1}}, {{block[0], block[1], 1}}, count, arguments, {together:d}); }}\n"
-        for name in re.findall(r"__global__ void (\w+)\(", text)
+        for name, together in kernels(text).items()
     )
     with tempfile.TemporaryDirectory() as folder:
         path, library = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")

@@ -27,7 +27,7 @@ extern "C" __global__ void max_pool(
     const Int at = blockIdx.x * (Int)blockDim.x + threadIdx.x;
     if (at >= size) return;
     const Place p = place(at, out_height, out_width, channels);
-    Real best = -INFINITY;
+    Real best = __longlong_as_double(-(1ll << 52)); // minus infinity
     int found = 0;
     for (int i = 0; i < kernel_height; i++) {
         const int row = p.row * stride_y + i * dilation_y - top;
