@@ -104,6 +104,15 @@ class CpuElementwise(ElementwiseKernels):
             else reference(g, y, low, high)
         )
 
+    def sigmoid(self, x: Any, out: Any = None) -> Any:
+        y = np.empty_like(x) if out is None else out
+        fast = fast_kernels() if x.dtype.char == "f" else None
+        flats = flat_alike(y, x)
+        if fast is None or flats is None:
+            return super().sigmoid(x, y)
+        fast.sigmoid(team(y.size, PART), flats[1], flats[0])
+        return y
+
 
 def _cleared(g: np.ndarray, drop: np.ndarray, out: np.ndarray) -> None:
     """out = g, but 0 where ``drop``; the plain twin is ``np.where(drop, 0, g)``.

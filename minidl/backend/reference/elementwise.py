@@ -7,7 +7,7 @@ from typing import Any
 
 
 class ElementwiseKernels:
-    """Reference kernels for sums, for limited linear functions, and for any function of single elements."""
+    """Reference kernels for sums, for limited linear functions, for the sigmoid, and for any function of single elements."""
 
     xp: Any
 
@@ -38,3 +38,10 @@ class ElementwiseKernels:
     def hardtanh_grad(self, g: Any, y: Any, low: float, high: float) -> Any:
         """g where y, the output, is strictly between the limits (or not a number), else 0."""
         return self.xp.where((y <= low) | (y >= high), g.dtype.type(0), g)
+
+    def sigmoid(self, x: Any, out: Any = None) -> Any:
+        """1 / (1 + e⁻ˣ), into ``out`` (which may be x) or a new array. May overflow on the way, to what is right."""
+        y = self.xp.negative(x, out=self.xp.empty_like(x) if out is None else out)
+        self.xp.exp(y, out=y)
+        y += 1
+        return self.xp.divide(1, y, out=y)

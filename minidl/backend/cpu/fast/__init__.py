@@ -6,6 +6,7 @@ The first argument of most is a team (``minidl.backend.cpu.threads.team``): the 
 from minidl.backend.cpu.fast.depthwise import depthwise, depthwise_input_grad, depthwise_weight_grad
 from minidl.backend.cpu.fast.direct import MULTIPLE, correlates, direct_conv, direct_weight_grad
 from minidl.backend.cpu.fast.elementwise import add, hardtanh, hardtanh_back, relu, relu_back
+from minidl.backend.cpu.fast.functions import sigmoid
 from minidl.backend.cpu.fast.gemm import matmul, matmul_small, matmul_transposed, pack
 from minidl.backend.cpu.fast.jit import check, is_kept
 from minidl.backend.cpu.fast.loss import cross_entropy_back, cross_entropy_rows
@@ -68,6 +69,7 @@ __all__ = [
     "relu_back",
     "serve",
     "sgd_update",
+    "sigmoid",
     "spread_windows",
     "unfold_rows",
     "weight_from_tiles",

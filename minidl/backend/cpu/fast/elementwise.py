@@ -1,29 +1,44 @@
 """Sums, limited linear functions and their gradients, in one pass over flat memory.
 
 The bodies take their slice of each array first: in a loop from 0 on Numba knows that no index is negative, and uses vectors.
+What is written may be what is read. LLVM uses vectors for arrays that lie apart, as it finds out when it gets there, and for one
+array under one name; so those that are the same get a loop of their own.
 """
 
 from __future__ import annotations
 
-from minidl.backend.cpu.fast.jit import inner, kernel
+from minidl.backend.cpu.fast.jit import data, inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 
 @inner
 def _add(who, part, first, last, a, b, out):
-    """out = a + b."""
+    """out = a + b; out may be a."""
     a, b, out = a[first:last], b[first:last], out[first:last]
-    for k in range(out.size):
-        out[k] = a[k] + b[k]
+    if data(a) == data(out):
+        for k in range(out.size):
+            out[k] += b[k]
+    else:
+        for k in range(out.size):
+            out[k] = a[k] + b[k]
+
+
+@inner
+def above_zero(v):
+    zero = type(v)(0)
+    return zero if v <= zero else v
 
 
 @inner
 def _relu(who, part, first, last, x, out):
-    """out = x where it is above 0, else 0; NaN stays."""
-    zero = x.dtype.type(0)
+    """out = x where it is above 0, else 0; NaN stays. out may be x."""
     x, out = x[first:last], out[first:last]
-    for k in range(out.size):
-        out[k] = zero if x[k] <= zero else x[k]
+    if data(x) == data(out):
+        for k in range(out.size):
+            out[k] = above_zero(out[k])
+    else:
+        for k in range(out.size):
+            out[k] = above_zero(x[k])
 
 
 @inner
@@ -36,14 +51,22 @@ def _relu_back(who, part, first, last, g, y, out):
 
 
 @inner
+def _between(v, least, most):
+    v = least if v < least else v
+    return most if v > most else v
+
+
+@inner
 def _hardtanh(who, part, first, last, x, low, high, out):
-    """out = x limited to [low, high]; NaN stays."""
+    """out = x limited to [low, high]; NaN stays. out may be x."""
     least, most = x.dtype.type(low), x.dtype.type(high)
     x, out = x[first:last], out[first:last]
-    for k in range(out.size):
-        v = x[k]
-        v = least if v < least else v
-        out[k] = most if v > most else v
+    if data(x) == data(out):
+        for k in range(out.size):
+            out[k] = _between(out[k], least, most)
+    else:
+        for k in range(out.size):
+            out[k] = _between(x[k], least, most)
 
 
 @inner

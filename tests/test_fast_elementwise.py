@@ -1,0 +1,82 @@
+"""Compiled functions of single elements: how exact they are, and that an array may be written over itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minidl.backend.cpu import CpuBackend
+from minidl.backend.cpu.compiled import fast_kernels
+
+if fast_kernels() is None:
+    pytest.skip("no compiled kernels here", allow_module_level=True)
+
+from minidl.backend.cpu.fast.functions import exp
+from minidl.backend.cpu.fast.jit import kernel
+
+cpu = CpuBackend()
+
+
+@kernel
+def exponentials(x, out):
+    for k in range(x.size):
+        out[k] = exp(x[k])
+
+
+def distance(found: np.ndarray, exact: np.ndarray) -> float:
+    """The largest distance from the exact numbers (float64), in units of the last place of a float32."""
+    return float((np.abs(found - exact) / np.spacing(exact.astype(np.float32)).astype(float)).max())
+
+
+def everywhere(low: float, high: float) -> np.ndarray:
+    """A million floats between these, evenly, and as many of every size near 0."""
+    small = np.exp(np.random.default_rng(0).uniform(-80, math.log(high), 500_000))
+    return np.concatenate([np.linspace(low, high, 1_000_000), small, np.maximum(-small, low)]).astype(np.float32)
+
+
+def test_exp_is_within_two_units_of_the_last_place() -> None:
+    x = everywhere(-103, 88.72)
+    out = np.empty_like(x)
+    exponentials(x, out)
+    assert distance(out, np.exp(x.astype(float))) < 2
+    ends = np.array([np.nan, np.inf, -np.inf, 89, -104, 1e30, -1e30, 0, -0.0], np.float32)
+    exponentials(ends, out)
+    np.testing.assert_array_equal(out[: ends.size], np.float32([np.nan, np.inf, 0, np.inf, 0, np.inf, 0, 1, 1]))
+
+
+def test_sigmoid_is_within_three_units_of_the_last_place() -> None:
+    x = everywhere(-88.7, 100)  # below, e⁻ˣ is infinite and the result 0, as the reference's
+    assert distance(cpu.sigmoid(x), 1 / (1 + np.exp(-x.astype(float)))) < 3
+    ends = np.array([np.nan, np.inf, -np.inf, 200, -200, 0], np.float32)
+    np.testing.assert_array_equal(cpu.sigmoid(ends), np.float32([np.nan, 1, 0, 1, 0, 0.5]))
+
+
+IN_PLACE: dict[str, Callable[[Any, Any], Any]] = {
+    "relu": lambda x, out: cpu.relu(x, out=out),
+    "hardtanh": lambda x, out: cpu.hardtanh(x, -0.5, 0.7, out=out),
+    "sigmoid": lambda x, out: cpu.sigmoid(x, out=out),
+}
+
+
+@pytest.mark.parametrize("size", [1, 7, 5_003, 300_001])
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_over_itself_as_into_another_array(name: str, size: int) -> None:
+    x = np.random.default_rng(0).normal(size=size).astype(np.float32)
+    x[:: max(1, size // 3)] = np.nan
+    expected = IN_PLACE[name](x, np.empty_like(x))
+    assert IN_PLACE[name](x, x) is x
+    np.testing.assert_array_equal(x, expected)
+
+
+@pytest.mark.parametrize("size", [1, 7, 5_003, 300_001])
+def test_adding_to_an_array(size: int) -> None:
+    a, b = np.random.default_rng(0).normal(size=(2, size)).astype(np.float32)
+    expected = a + b
+    cpu.add_into(a, b)
+    np.testing.assert_array_equal(a, expected)
+    cpu.add_into(a, a)
+    np.testing.assert_array_equal(a, 2 * expected)
