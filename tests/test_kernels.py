@@ -167,7 +167,7 @@ def normalize_by(draw: Draw) -> Arguments:
     x, *_ = _norm(draw)
     weight, bias, mean = (draw.array(x.shape[1:2]) for _ in range(3))
     weight, bias = (t if draw.flag() else None for t in (weight, bias))
-    return (x, weight, bias, mean, draw.array(x.shape[1:2]) ** 2, 0.1), {}
+    return (x, weight, bias, mean, draw.array(x.shape[1:2]) ** 2, 0.1, draw.choice([None, "relu", "sigmoid"])), {}
 
 
 def normalize_batch(draw: Draw) -> Arguments:
@@ -243,6 +243,10 @@ def relu(draw: Draw) -> Arguments:
     return (draw.array(draw.choice([draw.shape(), (2, 64, 9, 5)])),), {}
 
 
+def sigmoid(draw: Draw) -> Arguments:
+    return (draw.array(draw.choice([draw.shape(), (2, 64, 9, 5), (2, 64, 32, 34)]), reals(-20, 20)),), {}
+
+
 def relu_grad(draw: Draw) -> Arguments:
     g = draw.array(draw.choice([draw.shape(), (2, 64, 9, 5)]))
     return (g, np.maximum(draw.array(g.shape), 0)), {}
@@ -301,7 +305,8 @@ DRAWS: dict[str, Callable[[Draw], Arguments]] = {
         conv2d, conv2d_input_grad, conv2d_weight_grad, pad_nhwc, unfold_nhwc, fold_nhwc, each, total, max_pool2d,
         max_pool2d_scatter, max_pool2d_gather, sum_pool2d, sum_pool2d_grad, moments, normalize, normalize_by, normalize_batch,
         normalize_grad,
-        by_pieces, add, add_into, matmul, relu, relu_grad, hardtanh, hardtanh_grad, cross_entropy, cross_entropy_grad,
+        by_pieces, add, add_into, matmul, relu, relu_grad, hardtanh, hardtanh_grad, sigmoid, cross_entropy,
+        cross_entropy_grad,
         scatter_add, erf, sgd_step, sgd_steps, adam_step, adam_steps, rmsprop_step, adagrad_step,
     )
 }  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any, overload
 
 from minidl.nn.module import Module, indented
 from minidl.nn.parameter import Parameter
+from minidl.nn.straight import straight
 
 
 class _Indexed(Module):
@@ -102,9 +103,7 @@ class Sequential(_Indexed):
         return self._modules[self._key(index)]
 
     def forward(self, input: Any) -> Any:
-        for module in self:
-            input = module(input)
-        return input
+        return straight(self, input)
 
 
 class ModuleList(_Indexed):

@@ -18,6 +18,7 @@ from minidl.backend.reference.norm import NormKernels, Shape
 WIDE = 512  # numbers in a row at least, where the number of positions can be divided
 SMALL = 1 << 12  # numbers: for fewer it does not pay to make rows wide
 PART = 1 << 12  # numbers that a thread should have to itself, if it is awake
+THEN = (None, "relu", "sigmoid")  # what the compiled kernel does to float32 in the same pass
 _NOTHING = {"f": np.empty(0, np.float32), "d": np.empty(0)}
 BLOCK_BYTES = 1 << 18  # of temporaries at a time, without Numba
 
@@ -54,7 +55,9 @@ class CpuNorm(NormKernels):
         variance = m2 / (len(matrix) * repeats)
         return mean.astype(x.dtype).reshape(shape), variance.astype(x.dtype).reshape(shape)
 
-    def normalize_by(self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> tuple[Any, Any]:
+    def normalize_by(
+        self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float, then: str | None = None
+    ) -> tuple[Any, Any]:
         fast = fast_kernels()
         columns = _columns(x, (0,) if x.ndim == 2 else (0, 2, 3))
         vectors: list[Any] = [_NOTHING.get(x.dtype.char) if v is None else v for v in (weight, bias, mean, variance)]
@@ -63,11 +66,12 @@ class CpuNorm(NormKernels):
             or columns is None
             or any([v.dtype is not x.dtype or not v.flags.c_contiguous for v in vectors])
         ):
-            return super().normalize_by(x, weight, bias, mean, variance, eps)
+            return super().normalize_by(x, weight, bias, mean, variance, eps, then)
         matrix, repeats = columns
         y, invstd = np.empty_like(x), np.empty_like(mean)
-        fast.normalize_by(_crew(matrix), matrix, repeats, *vectors, eps, _matrix(y, repeats), invstd)
-        return y, invstd
+        code = THEN.index(then) if x.dtype.char == "f" else 0
+        fast.normalize_by(_crew(matrix), matrix, repeats, *vectors, eps, code, _matrix(y, repeats), invstd)
+        return y if code or then is None else getattr(self, then)(y, out=y), invstd
 
     def normalize(self, x: Any, weight: Any, bias: Any, mean: Any, invstd: Any) -> Any:
         axes = tuple(i for i in range(x.ndim) if i != 1)
@@ -83,7 +87,7 @@ class CpuNorm(NormKernels):
         y = np.empty_like(x)  # in x's memory layout
         target = _matrix(y, repeats)
         if fast is not None:
-            fast.normalize(_crew(matrix), matrix, repeats, middle, scale, shift, target)
+            fast.normalize(_crew(matrix), matrix, repeats, middle, scale, shift, 0, target)
             return y
         middle, scale, shift = (_repeat(v, repeats) for v in (middle, scale, shift))
 

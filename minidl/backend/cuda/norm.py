@@ -32,10 +32,12 @@ class CudaNorm(NormKernels, Launcher):
         self.launch("norm", "normalize", type_, grid, block, x, *_lines(weight, bias), mean, invstd, rows, columns, y)
         return y, mean, variance, invstd
 
-    def normalize_by(self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> tuple[Any, Any]:
+    def normalize_by(
+        self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float, then: str | None = None
+    ) -> tuple[Any, Any]:
         vectors = mean, variance, weight, bias
-        if not _channels_last(x) or any(v is not None and v.dtype != x.dtype for v in vectors):
-            return super().normalize_by(x, weight, bias, mean, variance, eps)
+        if then is not None or not _channels_last(x) or any(v is not None and v.dtype != x.dtype for v in vectors):
+            return super().normalize_by(x, weight, bias, mean, variance, eps, then)
         rows, columns = _matrix(x)
         (grid, block), type_ = _grid(rows, columns), x.dtype.char
         mean, variance, weight, bias = _lines(*vectors)

@@ -24,7 +24,9 @@ class CudaPool(PoolKernels, Launcher):
         if not _fits(g, window):
             return super().max_pool2d_scatter(g, index, window)
         x = self._empty(g, window.size)
-        self._start("pool_back", window, self._nhwc(g), x, before=(self._nhwc(index.astype(window.index_dtype, copy=False)),))
+        self._start(
+            "pool_back", window, self._nhwc(g), x, before=(self._nhwc(index.astype(window.index_dtype, copy=False)),)
+        )
         return x.transpose(0, 3, 1, 2)
 
     def sum_pool2d(self, x: Any, window: Window) -> Any:

@@ -22,16 +22,19 @@ class NormKernels:
         y = (x - mean) * (invstd if weight is None else invstd * weight)
         return y if bias is None else y + bias
 
-    def normalize_by(self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> tuple[Any, Any]:
+    def normalize_by(
+        self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float, then: str | None = None
+    ) -> tuple[Any, Any]:
         """``normalize`` of every channel by a given mean and variance; all four are (C) or None.
 
-        Returns y and 1 / √(variance + eps), (C).
+        Returns y and 1 / √(variance + eps), (C). ``then`` names a kernel that is applied to y: "relu" or "sigmoid".
         """
         shape = (1, -1) + (1,) * (x.ndim - 2)
         invstd = (1 / self.xp.sqrt(variance + eps)).astype(x.dtype, copy=False)
         mean = mean.astype(x.dtype, copy=False)
         columns = (None if v is None else v.reshape(shape) for v in (weight, bias, mean, invstd))
-        return self.normalize(x, *columns), invstd
+        y = self.normalize(x, *columns)
+        return y if then is None else getattr(self, then)(y, out=y), invstd
 
     def normalize_batch(self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float) -> tuple[Any, Any, Any, Any]:
         """``normalize`` by the moments of x itself; returns y, mean, variance and 1 / √(variance + eps)."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.backend.cpu.fast.elementwise import above_zero
+from minidl.backend.cpu.fast.functions import sigmoid_of
 from minidl.backend.cpu.fast.jit import inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
@@ -51,13 +53,19 @@ def _moments(who, part, first, last, x, means, squares):
 
 
 @inner
-def _normalize(who, part, first, last, x, mean, scale, shift, y):
-    """y = (x − mean) · scale + shift."""
+def _normalize(who, part, first, last, x, mean, scale, shift, then, y):
+    """y = (x − mean) · scale + shift, and of that the rectified (``then`` is 1), or the sigmoid (2; of float32)."""
     width = x.shape[1]
     for i in range(first, last):
         row, target = x[i], y[i]
         for k in range(width):
             target[k] = (row[k] - mean[k]) * scale[k] + shift[k]
+        if then == 1:
+            for k in range(width):
+                target[k] = above_zero(target[k])
+        elif then == 2:
+            for k in range(width):
+                target[k] = sigmoid_of(target[k])
 
 
 @inner
@@ -97,28 +105,31 @@ _moments_job, _normalize_job, _sums_job, _back_job = job_of(_moments), job_of(_n
 @inner
 def _repeat(v, repeats):
     """v, ``repeats`` times in a row."""
-    out = np.empty(v.size * repeats, v.dtype)
-    for i in range(out.size):
-        out[i] = v[i % v.size]
-    return out
+    if repeats == 1:
+        return v
+    out = np.empty((repeats, v.size), v.dtype)
+    for i in range(repeats):
+        for k in range(v.size):
+            out[i, k] = v[k]
+    return out.reshape(-1)
 
 
 @kernel
-def normalize(team, x, repeats, mean, scale, shift, y):
-    """y = (x − mean) · scale + shift, for mean, scale and shift of every channel."""
-    arguments = (x, _repeat(mean, repeats), _repeat(scale, repeats), _repeat(shift, repeats), y)
+def normalize(team, x, repeats, mean, scale, shift, then, y):
+    """y = (x − mean) · scale + shift, for mean, scale and shift of every channel; for ``then`` see ``_normalize``."""
+    arguments = (x, _repeat(mean, repeats), _repeat(scale, repeats), _repeat(shift, repeats), then, y)
     run(team, _normalize_job(arguments), address_of(arguments))
 
 
 @kernel
-def normalize_by(team, x, repeats, weight, bias, mean, variance, eps, y, invstd):
-    """Normalisation by given statistics (C); weight and bias may be empty. Fills y and invstd."""
+def normalize_by(team, x, repeats, weight, bias, mean, variance, eps, then, y, invstd):
+    """Normalisation by given statistics (C); weight and bias may be empty. Fills y and invstd; ``then`` as in ``_normalize``."""
     scale, shift = np.empty(mean.size, x.dtype), np.empty(mean.size, x.dtype)
     for k in range(mean.size):
         invstd[k] = 1 / np.sqrt(variance[k] + x.dtype.type(eps))
         scale[k] = invstd[k] * weight[k] if weight.size else invstd[k]
         shift[k] = bias[k] if bias.size else 0
-    normalize(team, x, repeats, mean, scale, shift, y)
+    normalize(team, x, repeats, mean, scale, shift, then, y)
 
 
 @kernel
@@ -147,7 +158,7 @@ def normalize_batch(team, x, repeats, weight, bias, eps, y, mean, variance, invs
             count += more
     for k in range(channels):
         mean[k], variance[k] = exact[k], m2[k] / count
-    normalize_by(team, x, repeats, weight, bias, mean, variance, eps, y, invstd)
+    normalize_by(team, x, repeats, weight, bias, mean, variance, eps, 0, y, invstd)
 
 
 @kernel

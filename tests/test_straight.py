@@ -1,0 +1,200 @@
+"""Rows of layers where nothing is recorded: the same bits as one layer after another, and nothing that goes past them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import minidl
+from minidl import nn
+from minidl.nn import straight as module
+from tests.elsewhere import elsewhere
+
+
+def dense(dtype: Any = minidl.float32) -> nn.Sequential:
+    """All layers that are known, with statistics that are not 0 and 1."""
+    minidl.manual_seed(0)
+    net = nn.Sequential(
+        nn.Linear(5, 7), nn.BatchNorm1d(7), nn.Sigmoid(), nn.Dropout(0.5), nn.Linear(7, 6, bias=False), nn.ReLU(),
+        nn.Identity(), nn.Linear(6, 4), nn.ReLU(inplace=True), nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU()),
+    )  # fmt: skip
+    net.train()
+    net(minidl.randn(20, 5))
+    return net.eval().to(dtype)
+
+
+def one_by_one(layers: Any, x: Any) -> Any:
+    for layer in layers:
+        x = one_by_one(layer, x) if type(layer) is nn.Sequential else layer(x)
+    return x
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the layers that were done straight."""
+    done: list[str] = []
+
+    def noted(layer: type, step: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            result = step(*arguments)
+            if result is not None:
+                done.append(layer.__name__ if arguments[-1] is None else f"{layer.__name__}, {arguments[-1]}")
+            return result
+
+        return call
+
+    for layer, (step, forward) in list(module.STEPS.items()):
+        monkeypatch.setitem(module.STEPS, layer, (noted(layer, step), forward))
+    return done
+
+
+ALL = [
+    "Linear",
+    "BatchNorm1d, sigmoid",
+    "Dropout",
+    "Linear",
+    "ReLU",
+    "Identity",
+    "Linear",
+    "ReLU",
+    "Linear",
+    "BatchNorm1d, relu",
+]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 33, 3000])
+@pytest.mark.parametrize("dtype", [minidl.float32, minidl.float64], ids=str)
+def test_the_same_bits(rows: int, dtype: Any, steps: list[str]) -> None:
+    net, x = dense(dtype), minidl.randn(rows, 5).to(dtype)
+    before = x.numpy().copy()
+    with minidl.no_grad():
+        y, plain = net(x), one_by_one(net, x)
+    assert type(y) is minidl.Tensor and y.dtype is dtype and not y.requires_grad
+    assert (y.numpy() == plain.numpy()).all() and y.shape == (rows, 3)
+    assert (x.numpy() == before).all()  # layers write over what is theirs, and not over what they are given
+    assert steps == ALL
+
+
+def test_on_another_device(steps: list[str]) -> None:
+    net, x = dense().to(elsewhere.name), minidl.randn(4, 5).to(elsewhere.name)
+    with minidl.no_grad():
+        y, plain = net(x), one_by_one(net, x)
+    assert (y.cpu().numpy() == plain.cpu().numpy()).all() and steps == ALL
+
+
+def test_what_is_recorded_goes_the_ordinary_way(steps: list[str]) -> None:
+    net = dense()
+    net(minidl.randn(4, 5)).sum().backward()
+    assert net[0].weight.grad is not None and not steps
+
+
+def test_layers_in_training_do_what_they_do_in_training(steps: list[str]) -> None:
+    net = dense().train()
+    x, mean = minidl.randn(40, 5), net[1].running_mean.numpy().copy()
+    with minidl.no_grad():
+        net(x)
+        assert not (net[1].running_mean.numpy() == mean).all()
+        assert len({float(net(x).sum().item()) for _ in range(3)}) == 3  # dropout
+    assert set(steps) == {"Linear", "ReLU", "Sigmoid"}
+
+
+def test_hooks_are_called(steps: list[str]) -> None:
+    net, seen = dense(), []
+    handles = [
+        net[0].register_forward_hook(lambda layer, args, y: seen.append(y.shape)),
+        net[2].register_forward_pre_hook(lambda layer, args: seen.append(args[0].shape)),
+        net[5].register_forward_pre_hook(lambda layer, args: seen.append(args[0].shape)),
+    ]
+    with minidl.no_grad():
+        y = net(minidl.ones(2, 5))
+        for handle in handles:
+            handle.remove()
+        assert (net(minidl.ones(2, 5)).numpy() == y.numpy()).all()
+    assert seen == [(2, 7), (2, 7), (2, 6)]
+
+
+def test_a_forward_of_ones_own_is_called() -> None:
+    class Twice(nn.Linear):
+        def forward(self, input: Any) -> Any:
+            return super().forward(input) * 2
+
+    net, x = nn.Sequential(Twice(3, 3), nn.ReLU(), nn.Linear(3, 3)), minidl.randn(2, 3)
+    with minidl.no_grad():
+        plain = (net[0].forward(x)).relu()
+        net[2].forward = lambda input: input + 1
+        assert (net(x).numpy() == (plain + 1).numpy()).all()
+
+
+def test_layers_between_that_are_not_known(steps: list[str]) -> None:
+    net, x = (
+        nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.ReLU(), nn.Unflatten(1, (2, 2)), nn.Flatten(), nn.Linear(4, 2)),
+        minidl.randn(3, 4),
+    )
+    with minidl.no_grad():
+        assert (net(x).numpy() == one_by_one(net, x).numpy()).all()
+    assert steps == ["Linear", "ReLU", "Linear"]
+
+
+@pytest.mark.parametrize("first", [nn.Identity(), nn.Dropout(0.5).eval(), nn.ReLU(), nn.Sigmoid()], ids=repr)
+def test_what_is_given_stays_as_it_is(first: Any) -> None:
+    x = minidl.randn(3, 3)
+    before = x.tolist()
+    with minidl.no_grad():
+        nn.Sequential(first, nn.ReLU(), nn.Sigmoid())(x)
+    assert x.tolist() == before
+
+
+def test_a_layer_that_was_changed_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = nn.Sequential(nn.Linear(3, 3)), minidl.randn(2, 3)
+    monkeypatch.setattr(nn.Linear, "forward", lambda self, input: input - 1)
+    with minidl.no_grad():
+        assert (net(x).numpy() == x.numpy() - 1).all()
+
+
+def test_parameters_of_another_dtype_are_refused() -> None:
+    net = nn.Sequential(nn.BatchNorm1d(3)).eval()
+    net[0].weight.data = net[0].weight.data.double()
+    with minidl.no_grad(), pytest.raises(RuntimeError, match="float64"):
+        net(minidl.randn(2, 3))
+
+
+def test_inplace_writes_over_what_it_is_given() -> None:
+    x = minidl.tensor([[-1.0, 2.0]])
+    with minidl.no_grad():
+        y = nn.Sequential(nn.ReLU(inplace=True), nn.Identity())(x)
+    assert y is x and x.tolist() == [[0.0, 2.0]]
+
+
+@pytest.mark.parametrize("make", [
+    lambda: minidl.ones(2, 4), lambda: minidl.ones(2, 5, dtype=minidl.float64), lambda: minidl.ones(2, 5, dtype=minidl.int64),
+    lambda: minidl.ones(()), lambda: [1.0] * 5,
+], ids=["size", "float64", "int64", "0-d", "list"])  # fmt: skip
+def test_errors_say_the_same_as_where_it_is_recorded(make: Any) -> None:
+    net = nn.Sequential(nn.Identity(), nn.Linear(5, 7), nn.ReLU())
+    with pytest.raises((RuntimeError, TypeError)) as plain:
+        net(make())
+    with minidl.no_grad(), pytest.raises(type(plain.value)) as straight:
+        net(make())
+    assert str(straight.value) == str(plain.value) and "Sequential.1" in str(plain.value)
+
+
+def test_other_shapes() -> None:
+    net = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.BatchNorm1d(3)).eval()
+    with minidl.no_grad():
+        for x in (minidl.randn(2, 3, 5), minidl.randn(2, 3, 5).double()):
+            net.to(x.dtype)
+            assert (net(x).numpy() == one_by_one(net, x).numpy()).all()
+        assert nn.Sequential()(x) is x
+
+
+def test_no_warning_where_the_layers_give_none() -> None:
+    net, x = nn.Sequential(nn.Linear(1, 1), nn.Sigmoid()), minidl.tensor([[-1e4], [1e4]], dtype=minidl.float64)
+    net = net.double()
+    with minidl.no_grad():
+        net[0].weight.fill_(1)
+        assert net(x).round().tolist() == [[0.0], [1.0]]
+
+
+def test_every_step_stands_for_the_forward_it_names() -> None:
+    assert all(forward is layer.forward for layer, (_, forward) in module.STEPS.items())
