@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from minidl.backend import Backend
-from minidl.backend.cuda.launch import source
-from minidl.backend.cuda.optim import WORK
+from minidl.backend.cuda.launch import WORK, source
 from minidl.backend.reference.pool import Window
 from tests.cuda_on_cpu import cuda_on_cpu, kernels
 

@@ -13,7 +13,7 @@ import numpy as np
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.layout import LEAST
 from minidl.backend.cpu.threads import Span, Team, cut, share, spans, team
-from minidl.backend.reference.norm import NormKernels, Shape
+from minidl.backend.reference.norm import NormKernels, Shape, per_channel
 
 WIDE = 512  # numbers in a row at least, where the number of positions can be divided
 SMALL = 1 << 12  # numbers: for fewer it does not pay to make rows wide
@@ -29,7 +29,7 @@ class CpuNorm(NormKernels):
     def normalize_batch(self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float) -> tuple[Any, Any, Any, Any]:
         fast = fast_kernels()
         columns = _columns(x, axes)
-        if fast is None or columns is None or not _per_channel(x, weight, bias):
+        if fast is None or columns is None or not per_channel(x, weight, bias):
             return super().normalize_batch(x, weight, bias, axes, eps)
         matrix, repeats = columns
         y, found = np.empty_like(x), np.empty((3, x.shape[1]), x.dtype)
@@ -78,7 +78,7 @@ class CpuNorm(NormKernels):
         fast = fast_kernels()
         fits = (fast is not None or x.size >= LEAST) and x.ndim > 1 and mean.size == x.shape[1]
         columns = _columns(x, axes) if fits else None
-        if columns is None or not _per_channel(x, weight, bias, mean, invstd):
+        if columns is None or not per_channel(x, weight, bias, mean, invstd):
             return super().normalize(x, weight, bias, mean, invstd)
         matrix, repeats = columns
         scale = invstd if weight is None else invstd * weight
@@ -113,7 +113,7 @@ class CpuNorm(NormKernels):
     ) -> tuple[Any, Any, Any]:
         fast = fast_kernels()
         columns = _columns(x, axes) if fast is not None or x.size >= LEAST else None
-        if columns is None or not _per_channel(x, weight, None, mean, invstd):
+        if columns is None or not per_channel(x, weight, None, mean, invstd):
             return super().normalize_grad(g, x, weight, mean, invstd, axes, weight_shape, bias_shape)
         matrix, repeats = columns
         if g.strides != x.strides:
@@ -194,12 +194,6 @@ def _repeat(v: np.ndarray, repeats: int) -> np.ndarray:
 def _line(v: Any, like: np.ndarray) -> np.ndarray:
     """One number for each channel, in a row; empty for None."""
     return np.empty(0, like.dtype) if v is None else np.ascontiguousarray(v.reshape(-1))
-
-
-def _per_channel(x: np.ndarray, *arrays: Any) -> bool:
-    """Whether these (or None) hold one number for each channel of x, of its dtype."""
-    shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
-    return all(a is None or (a.dtype == x.dtype and a.shape in (shape, shape[1:])) for a in arrays)
 
 
 def _crew(matrix: np.ndarray) -> Team:

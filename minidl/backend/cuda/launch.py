@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 THREADS = 256  # in a block
+WORK = 4096  # numbers of one parameter for a block of an optimizer's step
 MOST = 1 << 31  # kernels that divide indices do it in 32 bits
 NAMES = {"f": "float", "d": "double", "B": "unsigned char", "i": "int"}  # of dtypes in CUDA
 
@@ -48,8 +49,6 @@ def source(file: str) -> str:
 
 def definitions(types: str) -> list[str]:
     """Options for the compiler: what the types are, and the size of an optimizer's block."""
-    from minidl.backend.cuda.optim import WORK
-
     return [f"-D{name}={NAMES[t]}" for name, t in zip(("Real", "Index"), types + "B", strict=False)] + [
         f"-DWORK={WORK}"
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minidl.backend.cuda.launch import THREADS, Launcher
-from minidl.backend.reference.norm import NormKernels, Shape
+from minidl.backend.reference.norm import NormKernels, Shape, per_channel
 
 Grid = tuple[tuple[int, int], tuple[int, int]]
 ROWS = 8  # that a thread should have, to be worth starting
@@ -16,7 +16,7 @@ class CudaNorm(NormKernels, Launcher):
     """Normalisation per channel of arrays that lie channels-last; everything else goes to the reference."""
 
     def normalize_batch(self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float) -> tuple[Any, Any, Any, Any]:
-        fits = _channels_last(x) and axes == _all_but_channels(x) and _per_channel(x, weight, bias)
+        fits = _channels_last(x) and axes == _all_but_channels(x) and per_channel(x, weight, bias)
         if not fits:
             return super().normalize_batch(x, weight, bias, axes, eps)
         rows, columns = _matrix(x)
@@ -36,7 +36,7 @@ class CudaNorm(NormKernels, Launcher):
         self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float, then: str | None = None
     ) -> tuple[Any, Any]:
         vectors = mean, variance, weight, bias
-        if then is not None or not _channels_last(x) or any(v is not None and v.dtype != x.dtype for v in vectors):
+        if not _channels_last(x) or any(v is not None and v.dtype != x.dtype for v in vectors):
             return super().normalize_by(x, weight, bias, mean, variance, eps, then)
         rows, columns = _matrix(x)
         (grid, block), type_ = _grid(rows, columns), x.dtype.char
@@ -46,7 +46,7 @@ class CudaNorm(NormKernels, Launcher):
             "norm", "inverse_deviation", type_, (grid[0], 1), (block[0], 1), variance, columns, float(eps), invstd
         )
         self.launch("norm", "normalize", type_, grid, block, x, weight, bias, mean, invstd, rows, columns, y)
-        return y, invstd
+        return y if then is None else getattr(self, then)(y, out=y), invstd
 
     def normalize_grad(
         self,
@@ -59,7 +59,7 @@ class CudaNorm(NormKernels, Launcher):
         weight_shape: Shape | None,
         bias_shape: Shape | None,
     ) -> tuple[Any, Any, Any]:
-        fits = _channels_last(x) and axes == _all_but_channels(x) and _per_channel(x, weight, mean, invstd)
+        fits = _channels_last(x) and axes == _all_but_channels(x) and per_channel(x, weight, mean, invstd)
         if not fits or g.dtype != x.dtype:
             return super().normalize_grad(g, x, weight, mean, invstd, axes, weight_shape, bias_shape)
         if not _channels_last(g):
@@ -88,12 +88,6 @@ def _channels_last(x: Any) -> bool:
 
 def _all_but_channels(x: Any) -> Shape:
     return (0,) if x.ndim == 2 else (0, 2, 3)
-
-
-def _per_channel(x: Any, *arrays: Any) -> bool:
-    """Whether these (or None) hold one number for each channel of x, of its dtype."""
-    shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
-    return all(a is None or (a.dtype == x.dtype and a.shape in (shape, shape[1:])) for a in arrays)
 
 
 def _lines(*arrays: Any) -> list[Any]:

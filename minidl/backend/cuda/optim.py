@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from minidl.backend.cuda.launch import THREADS, Launcher
+from minidl.backend.cuda.launch import THREADS, WORK, Launcher
 from minidl.backend.reference.optim import OptimKernels
-
-WORK = 4096  # numbers of one parameter for a block
 
 
 class CudaOptim(OptimKernels, Launcher):

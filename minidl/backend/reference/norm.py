@@ -75,6 +75,12 @@ class NormKernels:
         return dx, _sum_to(gx, weight_shape), _sum_to(g, bias_shape)
 
 
+def per_channel(x: Any, *arrays: Any) -> bool:
+    """Whether these (or None) hold one number for each channel of x, of its dtype."""
+    shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
+    return all(a is None or (a.dtype == x.dtype and a.shape in (shape, shape[1:])) for a in arrays)
+
+
 def _sum_to(x: Any, shape: Shape | None) -> Any:
     """Sum over the axes along which a weight of this shape was broadcast."""
     if shape is None or x.shape == shape:
