@@ -60,13 +60,12 @@ def straight(modules: Iterable[Module], input: Any) -> Any:
 
 def _step(module: Module) -> Step | None:
     """The step that stands for a module's ``forward``, if calling the module is to call that and nothing else."""
-    step, forward = STEPS.get(type(module), (None, None))
-    is_plain = (
-        type(module).forward is forward
-        and "forward" not in module.__dict__
-        and not (module._forward_pre_hooks or module._forward_hooks or module._backward_hooks)
-    )
-    return step if is_plain else None
+    known = STEPS.get(type(module))
+    if known is None or "forward" in module.__dict__:
+        return None
+    step, forward = known
+    hooked = module._forward_pre_hooks or module._forward_hooks or module._backward_hooks
+    return step if type(module).forward is forward and not hooked else None
 
 
 def _then(module: Module) -> str | None:

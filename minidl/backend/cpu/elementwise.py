@@ -106,12 +106,9 @@ class CpuElementwise(ElementwiseKernels):
 
     def sigmoid(self, x: Any, out: Any = None) -> Any:
         y = np.empty_like(x) if out is None else out
-        fast = fast_kernels() if x.dtype.char == "f" else None
-        flats = flat_alike(y, x)
-        if fast is None or flats is None:
-            return super().sigmoid(x, y)
-        fast.sigmoid(team(y.size, PART), flats[1], flats[0])
-        return y
+        plain = super().sigmoid
+        compiled = x.dtype.char == "f" and fast_kernels() is not None
+        return y if compiled and _do("sigmoid", plain, (x,), y) else plain(x, y)
 
 
 def _cleared(g: np.ndarray, drop: np.ndarray, out: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +35,15 @@ class Launcher:
         """Where an array's memory begins."""
         return int(array.data.ptr)
 
-    @property
+    @cached_property
     def _functions(self) -> dict[tuple[str, str, str], Any]:
-        found: dict[tuple[str, str, str], Any] = self.__dict__.setdefault("_compiled", {})
-        return found
+        return {}
 
 
 @cache
 def source(file: str) -> str:
-    """The text of one of the files."""
-    return Path(__file__).with_name(f"{file}.cu").read_text(encoding="utf-8")
+    """The text of one of the files, after what is common to all."""
+    return "\n".join(Path(__file__).with_name(f"{name}.cu").read_text(encoding="utf-8") for name in ("common", file))
 
 
 def definitions(types: str) -> list[str]:

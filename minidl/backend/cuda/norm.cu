@@ -4,8 +4,6 @@
 // two kernels: each row of blocks leaves its own in `parts` (blocks, 2, columns), and the next kernel adds those up, in the order
 // of the blocks. So nothing is added atomically, and the same sums come out every time. They are kept in double precision.
 
-typedef long long Int;
-
 __device__ Int column_of_thread() { return blockIdx.x * (Int)blockDim.x + threadIdx.x; }
 __device__ Int first_row() { return blockIdx.y * (Int)blockDim.y + threadIdx.y; }
 __device__ Int row_step() { return gridDim.y * (Int)blockDim.y; }

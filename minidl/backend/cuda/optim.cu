@@ -3,8 +3,6 @@
 // `table` has a row for every array of a step, with the address of that array for each of `count` parameters, and a last row
 // with their sizes. `work` says for every block which parameter it has a part of, and where that begins; it has WORK numbers.
 
-typedef long long Int;
-
 struct Part {
     Int parameter, begin, end;
 };

@@ -1,24 +1,6 @@
 // Pooling of NHWC images: one thread for every number of the result, the channels of a pixel in neighbouring threads.
 // `Index` is the type of positions in a window.
 
-typedef long long Int;
-
-struct Place {
-    Int image;
-    int row, column, channel;
-};
-
-__device__ Place place(Int at, Int height, Int width, Int channels)
-{
-    const unsigned pixel = (unsigned)at / (unsigned)channels, line = pixel / (unsigned)width;
-    Place p;
-    p.channel = at - pixel * channels;
-    p.column = pixel - line * width;
-    p.row = line % (unsigned)height;
-    p.image = line / (unsigned)height;
-    return p;
-}
-
 // The largest of each window, and where in the window it is: the first of equals; a NaN is larger than any number.
 extern "C" __global__ void max_pool(
     const Real* x, Int size, Int height, Int width, Int channels, Int out_height, Int out_width, Int kernel_height, Int kernel_width,

@@ -1,7 +1,5 @@
 // im2col and its transpose for convolutions. Images are NHWC; windows are (N, OH, OW, KH, KW, C), one row for every output pixel.
 
-typedef long long Int;
-
 // One thread for one number of a row, in several rows one after another: so it works out only once which tap and channel it is.
 extern "C" __global__ void unfold(
     const Real* x, Int image_step, Int row_step, Int column_step, Int channel_step, Int images, Int height, Int width, Int channels,
@@ -38,18 +36,16 @@ extern "C" __global__ void fold(
 {
     const Int at = blockIdx.x * (Int)blockDim.x + threadIdx.x;
     if (at >= size) return;
-    const unsigned pixel = (unsigned)at / (unsigned)channels, line = pixel / (unsigned)width;
-    const int channel = at - pixel * channels, column = pixel - line * width, row = line % (unsigned)height;
-    const Int image = line / (unsigned)height;
+    const Place p = place(at, height, width, channels);
     Real sum = 0;
     for (int i = 0; i < kernel_height; i++) {
-        const int y = row + top - i * dilation_y, oy = y / (int)stride_y;
+        const int y = p.row + top - i * dilation_y, oy = y / (int)stride_y;
         if (y < 0 || oy * stride_y != y || oy >= out_height) continue;
         for (int j = 0; j < kernel_width; j++) {
-            const int z = column + left - j * dilation_x, ox = z / (int)stride_x;
+            const int z = p.column + left - j * dilation_x, ox = z / (int)stride_x;
             if (z < 0 || ox * stride_x != z || ox >= out_width) continue;
-            const Int window = (image * out_height + oy) * out_width + ox;
-            sum += windows[((window * kernel_height + i) * kernel_width + j) * channels + channel];
+            const Int window = (p.image * out_height + oy) * out_width + ox;
+            sum += windows[((window * kernel_height + i) * kernel_width + j) * channels + p.channel];
         }
     }
     x[at] = sum;

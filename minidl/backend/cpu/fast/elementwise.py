@@ -23,22 +23,27 @@ def _add(who, part, first, last, a, b, out):
             out[k] = a[k] + b[k]
 
 
+def each(function):
+    """The body of a kernel that makes out = function(x), element by element; out may be x."""
+
+    @inner
+    def body(who, part, first, last, x, out):
+        x, out = x[first:last], out[first:last]
+        if data(x) == data(out):
+            for k in range(out.size):
+                out[k] = function(out[k])
+        else:
+            for k in range(out.size):
+                out[k] = function(x[k])
+
+    return body
+
+
 @inner
 def above_zero(v):
+    """v where it is above 0, else 0; NaN stays."""
     zero = type(v)(0)
     return zero if v <= zero else v
-
-
-@inner
-def _relu(who, part, first, last, x, out):
-    """out = x where it is above 0, else 0; NaN stays. out may be x."""
-    x, out = x[first:last], out[first:last]
-    if data(x) == data(out):
-        for k in range(out.size):
-            out[k] = above_zero(out[k])
-    else:
-        for k in range(out.size):
-            out[k] = above_zero(x[k])
 
 
 @inner
@@ -78,7 +83,7 @@ def _hardtanh_back(who, part, first, last, g, y, low, high, out):
         out[k] = zero if (y[k] <= least) | (y[k] >= most) else g[k]
 
 
-_add_job, _relu_job, _relu_back_job = job_of(_add), job_of(_relu), job_of(_relu_back)
+_add_job, _relu_job, _relu_back_job = job_of(_add), job_of(each(above_zero)), job_of(_relu_back)
 _hardtanh_job, _hardtanh_back_job = job_of(_hardtanh), job_of(_hardtanh_back)
 
 

@@ -10,7 +10,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from minidl.backend.cpu.fast.jit import data, inner, kernel
+from minidl.backend.cpu.fast.elementwise import each
+from minidl.backend.cpu.fast.jit import inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 f = np.float32
@@ -68,19 +69,7 @@ def sigmoid_of(v):
     return f(1) / (f(1) + exp(-v))
 
 
-@inner
-def _sigmoid(who, part, first, last, x, out):
-    """out = 1 / (1 + e⁻ˣ); out may be x (see ``elementwise.py``)."""
-    x, out = x[first:last], out[first:last]
-    if data(x) == data(out):
-        for k in range(out.size):
-            out[k] = sigmoid_of(out[k])
-    else:
-        for k in range(out.size):
-            out[k] = sigmoid_of(x[k])
-
-
-_sigmoid_job = job_of(_sigmoid)
+_sigmoid_job = job_of(each(sigmoid_of))
 
 
 @kernel
