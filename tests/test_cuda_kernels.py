@@ -38,13 +38,17 @@ def test_batch_normalisation(shape: tuple[int, ...], started: set[str]) -> None:
     x, g = (t if len(shape) == 2 else t.transpose(0, 3, 1, 2) for t in (x, g))
     column = (1, shape[1]) + (1,) * (len(shape) - 2)
     weight, bias = (rng.normal(size=column) for _ in range(2))
-    y, *moments = cuda_on_cpu.normalize_batch(x, weight, bias, axes, 0.1)
-    plain = reference.normalize_batch(x, weight, bias, axes, 0.1)
+    here, there = ((rng.normal(size=shape[1]), rng.normal(size=shape[1]) ** 2, 0.3) for _ in range(2))
+    for ours, theirs in zip(here[:2], there[:2], strict=True):
+        theirs[...] = ours
+    y, *moments = cuda_on_cpu.normalize_batch(x, weight, bias, axes, 0.1, here)
+    plain = reference.normalize_batch(x, weight, bias, axes, 0.1, there)
     np.testing.assert_allclose(y, plain[0], rtol=1e-9, atol=1e-9)  # the mean's rounding, of 1000
     close(moments, plain[1:])
-    arguments = g, x, weight, plain[1], plain[3], axes, column, column
+    close(here[:2], there[:2])
+    arguments = g, x, weight, *plain[1:], axes, column, column
     close(cuda_on_cpu.normalize_grad(*arguments), reference.normalize_grad(*arguments))
-    vectors = weight.reshape(-1), bias.reshape(-1), plain[1].reshape(-1), plain[2].reshape(-1)
+    vectors = weight.reshape(-1), bias.reshape(-1), plain[1].reshape(-1), there[1]
     close(cuda_on_cpu.normalize_by(x, *vectors, 0.1), reference.normalize_by(x, *vectors, 0.1))
     assert started == {
         *(

@@ -275,6 +275,24 @@ def test_threads_that_wait_go_to_sleep_and_are_woken_again():
         assert time.monotonic() < end, "the helper does not wake up"
 
 
+def test_a_small_kernel_wakes_nobody_unless_others_came_just_before():
+    threads.set_num_threads(2)
+    seen, parts = np.zeros(100, np.int64), np.zeros(64, np.int64)
+    count(threads.team(100), seen, parts)  # now there is a helper
+    end = time.monotonic() + 30
+    while (threads._board[threads.WAITING] or threads._jobs.qsize()) and time.monotonic() < end:
+        time.sleep(0.01)
+    for least in (100 / threads.WORTH_WAKING * 1.5, 2.5):
+        time.sleep(10 * threads.CLOSELY)
+        assert threads.team(100, least)[1] == 1 and not threads._jobs.qsize()  # it may help if it is awake, and is not
+        count(threads.team(100, least), seen, parts)
+    assert not threads._board[threads.WAITING]
+    end = time.monotonic() + 30
+    while not threads._board[threads.WAITING] and time.monotonic() < end:
+        count(threads.team(100, 2.5), seen, parts)
+    assert threads._board[threads.WAITING], "one after the other, they wake the helper"
+
+
 def test_python_functions_and_kernels_share_the_same_threads():
     threads.set_num_threads(2)
     seen, parts = np.zeros(100, np.int64), np.zeros(64, np.int64)

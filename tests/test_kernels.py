@@ -157,6 +157,10 @@ def moments(draw: Draw) -> Arguments:
     return (x + draw.choice([0.0, 30.0]), axes), {}
 
 
+def channel_sums(draw: Draw) -> Arguments:
+    return (_norm(draw)[0],), {}
+
+
 def normalize(draw: Draw) -> Arguments:
     x, weight, bias, axes = _norm(draw)
     mean, variance = reference.moments(x, axes)
@@ -174,7 +178,10 @@ def normalize_batch(draw: Draw) -> Arguments:
     x, weight, bias, axes = _norm(draw)
     shape = np.shape(reference.moments(x, axes)[0]) if 0 in axes else x.shape[1:]
     weight, bias = (None if t is None else t.reshape(shape) for t in (weight, bias))
-    return (x, weight, bias, axes, 0.1), {}
+    running = None
+    if axes == (0, *range(2, x.ndim)) and draw.flag():
+        running = draw.array(x.shape[1:2]), draw.array(x.shape[1:2]) ** 2, 0.3
+    return (x, weight, bias, axes, 0.1, running), {}
 
 
 def normalize_grad(draw: Draw) -> Arguments:
@@ -303,7 +310,8 @@ DRAWS: dict[str, Callable[[Draw], Arguments]] = {
     f.__name__: f
     for f in (
         conv2d, conv2d_input_grad, conv2d_weight_grad, pad_nhwc, unfold_nhwc, fold_nhwc, each, total, max_pool2d,
-        max_pool2d_scatter, max_pool2d_gather, sum_pool2d, sum_pool2d_grad, moments, normalize, normalize_by, normalize_batch,
+        max_pool2d_scatter, max_pool2d_gather, sum_pool2d, sum_pool2d_grad, channel_sums, moments, normalize, normalize_by,
+        normalize_batch,
         normalize_grad,
         by_pieces, add, add_into, matmul, relu, relu_grad, hardtanh, hardtanh_grad, sigmoid, cross_entropy,
         cross_entropy_grad,

@@ -556,3 +556,20 @@ def test_summary_leaves_the_model_as_it_was() -> None:
 def test_summary_of_an_integer_input() -> None:
     report = nn.summary(nn.Embedding(10, 3), (2, 5), dtype=minidl.int64)
     assert report.layers[0].output_shape == (2, 5, 3)
+
+
+def test_a_layer_finds_what_its_class_computes_before_its_own_parameters() -> None:
+    class Unbiased(nn.Linear):
+        @property
+        def bias(self) -> Any:
+            return None
+
+    layer = nn.Linear(2, 3)
+    unbiased = Unbiased.__new__(Unbiased)
+    unbiased.__dict__.update(layer.__dict__)
+    x = minidl.ones(1, 2)
+    assert minidl.equal(unbiased(x), nn.functional.linear(x, layer.weight))
+    assert minidl.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
+    del layer.bias
+    layer.bias = minidl.ones(3)  # an attribute like any other, as there is no such parameter any more
+    assert minidl.equal(layer(x), nn.functional.linear(x, layer.weight, minidl.ones(3)))

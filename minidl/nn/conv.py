@@ -9,7 +9,7 @@ import minidl
 from minidl.nn import functional as F
 from minidl.nn.linear import reset_weight_and_bias
 from minidl.nn.module import Module
-from minidl.nn.parameter import Parameter
+from minidl.nn.parameter import Parameter, tensors_of
 from minidl.tensor import Tensor
 
 Size = int | tuple[int, ...]
@@ -156,7 +156,8 @@ class Conv1d(_ConvNd):
         padding = self.padding
         if self.padding_mode != "zeros":
             input, padding = self._pad_beforehand(input), 0
-        return F.conv1d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        weight, bias = tensors_of(self, "weight", "bias")
+        return F.conv1d(input, weight, bias, self.stride, padding, self.dilation, self.groups)
 
 
 class Conv2d(_ConvNd):
@@ -216,7 +217,8 @@ class Conv2d(_ConvNd):
         padding = self.padding
         if self.padding_mode != "zeros":
             input, padding = self._pad_beforehand(input), 0
-        return F.conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        weight, bias = tensors_of(self, "weight", "bias")
+        return F.conv2d(input, weight, bias, self.stride, padding, self.dilation, self.groups)
 
 
 class ConvTranspose2d(_ConvNd):

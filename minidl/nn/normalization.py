@@ -9,7 +9,7 @@ import minidl
 from minidl.nn import functional as F
 from minidl.nn import init
 from minidl.nn.module import Module
-from minidl.nn.parameter import Parameter
+from minidl.nn.parameter import Parameter, tensors_of
 from minidl.ops.base import at_place
 from minidl.tensor import Tensor
 
@@ -85,7 +85,7 @@ class _BatchNorm(_AffineNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
-        mean, var, weight, bias = self.running_mean, self.running_var, self.weight, self.bias
+        mean, var, weight, bias = tensors_of(self, "running_mean", "running_var", "weight", "bias")
         if not self.training and mean is not None and var is not None:
             return F.batch_norm(input, mean, var, weight, bias, eps=self.eps)
         factor = 0.0 if self.momentum is None else self.momentum

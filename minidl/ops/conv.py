@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from minidl.backend import backend_of
 from minidl.ops import reduction
 from minidl.ops.base import Op, at_place
 from minidl.ops.shape import reshape, squeeze, unsqueeze
+from minidl.tensor import Tensor
 
 Pair = tuple[int, int]
 
@@ -34,7 +36,7 @@ class Conv2d(_Convolution):
         return Conv2dWeightGrad(*self.geometry, self.size, self.kernel)(g, x)
 
     def vjp_bias(self, g):
-        return reduction.sum(g, (0, 2, 3))
+        return reduction.sum(g, (0, 2, 3)) if isinstance(g, Tensor) else backend_of(g).channel_sums(g)
 
     def samples(draw):
         x, weight, _, geometry = _draw_convolution(draw)

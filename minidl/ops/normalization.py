@@ -16,20 +16,20 @@ from minidl.tensor import Tensor
 class Normalize(Op):
     """(x − mean) / √(variance + ε) · weight + bias, with mean and variance taken over ``axes`` of x itself.
 
-    ``weight`` and ``bias`` have a shape that can be viewed as ``affine``, which broadcasts against x, or are None. The
-    statistics are left in ``mean`` and ``variance``.
+    ``weight`` and ``bias`` have a shape that can be viewed as ``affine``, which broadcasts against x, or are None.
+    ``running``, if given, follows the statistics (see the kernel ``normalize_batch``).
     """
 
     quiet = True
-    frees = ("mean", "variance", "invstd")
+    frees = ("mean", "invstd")
 
-    def __init__(self, axes, eps, affine):
-        self.axes, self.eps, self.affine = axes, eps, affine
+    def __init__(self, axes, eps, affine, running=None):
+        self.axes, self.eps, self.affine, self.running = axes, eps, affine, running
 
     def forward(self, xp, x, weight, bias):
         self.shapes = getattr(weight, "shape", None), getattr(bias, "shape", None)
-        weight, bias = (None if t is None else t.reshape(self.affine) for t in (weight, bias))
-        y, self.mean, self.variance, self.invstd = xp.normalize_batch(x, weight, bias, self.axes, self.eps)
+        weight, bias = [None if t is None else t.reshape(self.affine) for t in (weight, bias)]
+        y, self.mean, self.invstd = xp.normalize_batch(x, weight, bias, self.axes, self.eps, self.running)
         return y
 
     def vjp(self, g, x, weight):
@@ -147,11 +147,12 @@ def batch_norm(
             f"batch_norm: expected at least 2D input (N, C, ...), got shape {tuple(input.shape)}{at_place()}"
         )
     channels = input.shape[1]
-    for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
+    tensors = running_mean, running_var, weight, bias
+    for i, t in enumerate(tensors):
         if t is not None and t.shape != (channels,):
             raise RuntimeError(
-                f"batch_norm: {name} should contain {channels} elements not {t.numel()} "
-                f"(input shape {tuple(input.shape)}){at_place()}"
+                f"batch_norm: {('running_mean', 'running_var', 'weight', 'bias')[i]} should contain {channels} elements "
+                f"not {t.numel()} (input shape {tuple(input.shape)}){at_place()}"
             )
     same_dtype("batch_norm", input, weight, bias)
     if not training:
@@ -163,19 +164,13 @@ def batch_norm(
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {list(input.shape)}{at_place()}"
         )
-    op = Normalize((0, *range(2, input.ndim)), eps, (1, channels) + (1,) * (input.ndim - 2))
-    y = op(input, weight, bias)
+    running = None
     if running_mean is not None and running_var is not None and count:
-        _update_running(running_mean, op.mean, 1.0, momentum)
-        _update_running(running_var, op.variance, count / max(count - 1, 1), momentum)
-    return y
-
-
-def _update_running(running: Tensor, batch: Any, factor: float, momentum: float) -> None:
-    array = running.array
-    array *= 1 - momentum
-    array += (batch.reshape(-1) * (momentum * factor)).astype(array.dtype, copy=False)
-    running.bump_version("batch_norm")
+        running = running_mean.array, running_var.array, momentum
+        running_mean.bump_version("batch_norm")
+        running_var.bump_version("batch_norm")
+    axes, affine = (0, *range(2, input.ndim)), (1, channels) + (1,) * (input.ndim - 2)
+    return Normalize(axes, eps, affine, running)(input, weight, bias)
 
 
 def layer_norm(

@@ -19,7 +19,7 @@ MEDIUM = 6 << 20  # for fewer a second thread is not worth waking, by BLAS
 PART = 1 << 18  # of a product by tiles, for one thread at least
 PACKED = 1 << 13  # numbers of the right factor, for one thread at least
 LEAST_COLUMNS = 8  # of the right factor: its strips of 16 are then half full
-PACKING = 8  # multiplications that take as long as packing or turning one number
+PACKING = 16  # multiplications that take as long as packing or turning one number
 COLUMNS = 48  # of a product that is computed transposed, at a time: as many as tiles of 6 rows and blocks of 16 go into
 _NOTHING, _EMPTY = np.zeros(0, np.float32), np.zeros((0, 0, 0), np.float32)
 LEAST_ROWS = 16  # of the left factor for each thread: fewer do not pay for packing the right one
@@ -79,7 +79,7 @@ def pack(fast: Any, b: np.ndarray, bias: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _packers(strips: np.ndarray) -> Team:
-    return team(len(strips), max(1, PACKED // max(1, strips.shape[1] * 16)))
+    return team(len(strips), PACKED / max(1, strips.shape[1] * 16))
 
 
 def _by_tiles(fast: Any, a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:
@@ -127,7 +127,7 @@ def _by_tiles_transposed(fast: Any, a: np.ndarray, b: np.ndarray, turned: bool, 
     if a.size * columns < 4 * PART:
         crew, packers, strips, blocks = team(pieces, pieces), team(lanes, lanes), _EMPTY, _EMPTY
     else:
-        crew = team(pieces, max(1, PART // (a.size * COLUMNS)), pieces=4)
+        crew = team(pieces, PART / (a.size * COLUMNS), pieces=4)
         strips = workspace("strips", (lanes, a.shape[1], 16), a.dtype)
         packers = _packers(strips)
         blocks = workspace("whole", (members(crew), COLUMNS, 16 * lanes), a.dtype)

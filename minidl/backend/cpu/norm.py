@@ -13,30 +13,55 @@ import numpy as np
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.layout import LEAST
 from minidl.backend.cpu.threads import Span, Team, cut, share, spans, team
-from minidl.backend.reference.norm import NormKernels, Shape, per_channel
+from minidl.backend.reference.norm import NormKernels, Running, Shape, follow, followed, per_channel
 
 WIDE = 512  # numbers in a row at least, where the number of positions can be divided
 SMALL = 1 << 12  # numbers: for fewer it does not pay to make rows wide
 PART = 1 << 12  # numbers that a thread should have to itself, if it is awake
 THEN = (None, "relu", "sigmoid")  # what the compiled kernel does to float32 in the same pass
-_NOTHING = {"f": np.empty(0, np.float32), "d": np.empty(0)}
+_NOTHING: dict[str, np.ndarray] = {"f": np.empty(0, np.float32), "d": np.empty(0)}
+_NO_RUNNING: dict[str, Running] = {char: (nothing, nothing, 0.0) for char, nothing in _NOTHING.items()}
 BLOCK_BYTES = 1 << 18  # of temporaries at a time, without Numba
 
 
 class CpuNorm(NormKernels):
     """Normalisation per channel of arrays that lie channels-last; everything else goes to the reference."""
 
-    def normalize_batch(self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float) -> tuple[Any, Any, Any, Any]:
+    def normalize_batch(
+        self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float, running: Running | None = None
+    ) -> tuple[Any, Any, Any]:
         fast = fast_kernels()
         columns = _columns(x, axes)
-        if fast is None or columns is None or not per_channel(x, weight, bias):
-            return super().normalize_batch(x, weight, bias, axes, eps)
+        if columns is None or not (per_channel(x, weight, bias) and followed(x, running)):
+            return super().normalize_batch(x, weight, bias, axes, eps, running)
+        if fast is None:
+            if x.size >= LEAST:
+                return super().normalize_batch(x, weight, bias, axes, eps, running)
+            return _normalize_small(x, weight, bias, axes, eps, running)
         matrix, repeats = columns
-        y, found = np.empty_like(x), np.empty((3, x.shape[1]), x.dtype)
-        w, b = (_line(t, x) for t in (weight, bias))
-        fast.normalize_batch(_crew(matrix), matrix, repeats, w, b, eps, _matrix(y, repeats), *found)
-        mean, variance, invstd = found.reshape(3, 1, -1, *(1,) * (x.ndim - 2))
-        return y, mean, variance, invstd
+        y, mean, invstd = np.empty_like(x), np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
+        w, b = _line(weight, x), _line(bias, x)
+        averages = _NO_RUNNING[x.dtype.char] if running is None else running
+        fast.normalize_batch(_crew(matrix), matrix, repeats, w, b, eps, *averages, _matrix(y, repeats), mean, invstd)
+        shape = (1, -1) if x.ndim == 2 else (1, -1, 1, 1)
+        return y, mean.reshape(shape), invstd.reshape(shape)
+
+    def channel_sums(self, x: Any) -> Any:
+        if x.ndim == 2 and x.size < LEAST:
+            return np.add.reduce(x)
+        columns = _columns(x, (0,) if x.ndim == 2 else (0, 2, 3))
+        if columns is None:
+            return super().channel_sums(x)
+        matrix, repeats = columns
+        fast = fast_kernels()
+        if fast is not None:
+            sums = np.empty(x.shape[1], x.dtype)
+            fast.channel_sums(_crew(matrix), matrix, sums)
+            return sums
+        first, *others = share(lambda rows: np.add.reduce(matrix[slice(*rows)]), _rows(matrix))
+        for other in others:
+            first += other
+        return first if repeats == 1 else np.add.reduce(first.reshape(repeats, -1))
 
     def moments(self, x: Any, axes: Shape) -> tuple[Any, Any]:
         columns = None if x.size < LEAST else _columns(x, axes)
@@ -112,7 +137,7 @@ class CpuNorm(NormKernels):
         bias_shape: Shape | None,
     ) -> tuple[Any, Any, Any]:
         fast = fast_kernels()
-        columns = _columns(x, axes) if fast is not None or x.size >= LEAST else None
+        columns = _columns(x, axes)
         if columns is None or not per_channel(x, weight, None, mean, invstd):
             return super().normalize_grad(g, x, weight, mean, invstd, axes, weight_shape, bias_shape)
         matrix, repeats = columns
@@ -124,12 +149,51 @@ class CpuNorm(NormKernels):
         cotangents, target = _matrix(g, repeats), _matrix(dx, repeats)
         if fast is not None:
             dw, db = np.empty((2, x.shape[1]), x.dtype)
-            lines = (_line(v, x) for v in (weight, mean, invstd))
+            lines = _line(weight, x), _line(mean, x), _line(invstd, x)
             fast.normalize_back(_crew(matrix), cotangents, matrix, repeats, *lines, target, dw, db)
+        elif x.size < LEAST:
+            dx, dw, db = _normalize_back_small(g, x, weight, mean, invstd, axes)
         else:
             dw, db = _normalize_back(cotangents, matrix, repeats, weight, mean, invstd, target)
         shapes = (dw, weight_shape), (db, bias_shape)
         return dx, *(None if shape is None else d.astype(x.dtype, copy=False).reshape(shape) for d, shape in shapes)
+
+
+def _normalize_small(
+    x: np.ndarray, weight: Any, bias: Any, axes: Shape, eps: float, running: Running | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The reference's ``normalize_batch`` in fewer calls of NumPy: where x is small it is they that take the time."""
+    count = x.size // x.shape[1]
+    mean = np.add.reduce(x, axes, keepdims=True)
+    mean /= count
+    y = x - mean
+    variance = np.add.reduce(y * y, axes, keepdims=True)
+    variance /= count
+    if running is not None:
+        follow(running, mean, variance, count)
+    variance += eps
+    invstd = 1 / np.sqrt(variance, out=variance)
+    y *= invstd if weight is None else invstd * weight
+    if bias is not None:
+        y += bias
+    return y, mean, invstd
+
+
+def _normalize_back_small(
+    g: np.ndarray, x: np.ndarray, weight: Any, mean: np.ndarray, invstd: np.ndarray, axes: Shape
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The gradients for x, weight and bias in few calls of NumPy."""
+    count = x.size // x.shape[1]
+    dx = x - mean
+    db, dw = np.add.reduce(g, axes, keepdims=True), np.add.reduce(g * dx, axes, keepdims=True)
+    dw *= invstd
+    scale = invstd if weight is None else invstd * weight
+    dx *= invstd * dw
+    dx += db
+    dx /= -count
+    dx += g
+    dx *= scale
+    return dx, dw, db
 
 
 def _normalize_back(
@@ -193,11 +257,11 @@ def _repeat(v: np.ndarray, repeats: int) -> np.ndarray:
 
 def _line(v: Any, like: np.ndarray) -> np.ndarray:
     """One number for each channel, in a row; empty for None."""
-    return np.empty(0, like.dtype) if v is None else np.ascontiguousarray(v.reshape(-1))
+    return _NOTHING[like.dtype.char] if v is None else np.ascontiguousarray(v.reshape(-1))
 
 
 def _crew(matrix: np.ndarray) -> Team:
-    return team(len(matrix), max(1, PART // matrix.shape[1]))
+    return team(len(matrix), PART / matrix.shape[1])
 
 
 def _rows(matrix: np.ndarray) -> list[Span]:

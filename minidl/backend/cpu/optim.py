@@ -77,8 +77,10 @@ class CpuOptim(OptimKernels):
 
 def _in_blocks(step: Callable[..., None], arrays: tuple[Any, ...], *rest: Any, **options: Any) -> None:
     """``step(*arrays, *rest, **options)``, which treats every element for itself; some of the arrays may be None."""
-    there = [a for a in arrays if a is not None]
-    lines = flat_alike(*there) if there[0].size > BLOCK else None
+    if arrays[0].size <= BLOCK:
+        step(*arrays, *rest, **options)
+        return
+    lines = flat_alike(*[a for a in arrays if a is not None])
     if lines is None:
         step(*arrays, *rest, **options)
         return

@@ -26,7 +26,7 @@ class CpuPool(PoolKernels):
         index = np.empty(y.shape, window.index_dtype)
         corner = window.padding[0][0], window.padding[1][0]
         rows = len(y) * window.out[0]
-        crew = team(rows, max(1, PART * rows // x.size))
+        crew = team(rows, PART * rows / x.size)
         fast.max_pool_rows(crew, x, window.kernel, window.stride, corner, window.dilation, y, index)
         return nchw(y), nchw(index)
 
@@ -37,6 +37,6 @@ class CpuPool(PoolKernels):
         g, index = nhwc(g), nhwc(index)
         x = empty_nhwc((len(g), *window.size, g.shape[3]), g.dtype)
         corner = window.padding[0][0], window.padding[1][0]
-        crew = team(len(x), max(1, PART * len(x) // max(1, x.size)))
+        crew = team(len(x), PART * len(x) / max(1, x.size))
         fast.max_pool_scatter(crew, g, index, window.kernel, window.stride, corner, window.dilation, x)
         return nchw(x)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -71,15 +72,15 @@ def set_num_threads(count: int) -> None:
 PIECES = 2  # for each thread: one that is held up for a while then leaves more of them to the others
 
 
-def spans(length: int, least: int = 1, pieces: int = PIECES) -> list[Span]:
+def spans(length: int, least: float = 1, pieces: int = PIECES) -> list[Span]:
     """Cut ``range(length)`` into even spans, ``pieces`` for each thread, none shorter than ``least``."""
     parts = count_parts(length, least, pieces)
     return [(length * i // parts, length * (i + 1) // parts) for i in range(parts)]
 
 
-def count_parts(length: int, least: int = 1, pieces: int = PIECES) -> int:
+def count_parts(length: int, least: float = 1, pieces: int = PIECES) -> int:
     """How many spans ``spans`` makes."""
-    return 1 if _count == 1 else max(1, min(_count * pieces, length // max(1, least)))
+    return 1 if _count == 1 else max(1, min(_count * pieces, int(length / max(1, least))))
 
 
 def cut(span: Span, step: int) -> list[Span]:
@@ -203,6 +204,10 @@ LINE = 64  # bytes from one word to the next: in one cache line they would hinde
 BOARD = 11  # words
 WAITING, CALLED = 0, LINE // 8  # where Python finds two of them: threads that are awake, and calls to the queue of jobs
 PATIENCE = 20_000  # looks at the board before a thread goes to sleep: about a millisecond
+# To wake a thread costs the caller more time than a small kernel takes, and it goes to sleep again if no other one follows.
+WORTH_WAKING = 64  # pieces, of the size that is worth handing to a thread that is awake
+CLOSELY = 5e-4  # seconds from one small kernel to the next
+IN_A_ROW = 8  # small kernels that followed each other closely: then the next one will, too
 
 
 def _new_board() -> tuple[np.ndarray, int]:
@@ -214,22 +219,42 @@ def _new_board() -> tuple[np.ndarray, int]:
 _board, _board_address = _new_board()
 
 
-def team(length: int, least: int = 1, pieces: int = PIECES) -> Team:
+def team(length: int, least: float = 0, pieces: int = PIECES) -> Team:
     """Who shares the work on ``range(length)``, cut as by ``spans``: the first argument of a compiled kernel.
+
+    Args:
+        least: how much of the length is worth handing to a thread that is awake, be it a fraction. One that sleeps is woken
+            if there is ``WORTH_WAKING`` times as much, or if such kernels follow closely on each other.
 
     Returns:
         The address of the board, the number of helpers, the length, and the number of parts.
     """
-    if length < 2 * least:
+    if length < 2 * least or length < 2:
         return _board_address, 0, length, 1
     parts = count_parts(length, least, pieces)
     helpers = min(_count, parts) - 1
-    if helpers and not _role.in_shard:
+    asleep = helpers and not _role.in_shard and _board[WAITING] < helpers
+    if asleep and (length >= WORTH_WAKING * least or _small.follow_closely()):
         if _workers < helpers:
             _need_workers(helpers)
-        if _board[WAITING] < helpers and _jobs.qsize() < helpers:
+        if _jobs.qsize() < helpers:
             _jobs.put(None)
     return _board_address, helpers, length, parts
+
+
+class _SmallKernels:
+    """Those that found nobody awake: when the last one came, and how many have followed each other closely."""
+
+    last, in_a_row = 0.0, 0
+
+    def follow_closely(self) -> bool:
+        now = time.perf_counter()
+        self.in_a_row = self.in_a_row + 1 if now - self.last < CLOSELY else 0
+        self.last = now
+        return self.in_a_row >= IN_A_ROW
+
+
+_small = _SmallKernels()
 
 
 def members(team: Team) -> int:

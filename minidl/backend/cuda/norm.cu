@@ -67,8 +67,10 @@ extern "C" __global__ void moment_parts(const Real* x, Int rows, Int columns, do
     leave(sum, squares, columns, parts);
 }
 
+// Mean and 1 / sqrt(variance + eps). The running statistics, if there are any, follow by `momentum`.
 extern "C" __global__ void moments(
-    const Real* x, const double* parts, Int count, Int rows, Int columns, double eps, Real* mean, Real* variance, Real* invstd)
+    const Real* x, const double* parts, Int count, Int rows, Int columns, double eps, Real* running_mean,
+    Real* running_variance, double momentum, Real* mean, Real* invstd)
 {
     double sum, squares;
     collect(parts, count, columns, sum, squares);
@@ -76,8 +78,12 @@ extern "C" __global__ void moments(
     if (threadIdx.y == 0 && column < columns) {
         const double middle = sum / rows, spread = fmax(squares / rows - middle * middle, 0.0);
         mean[column] = x[column] + middle;
-        variance[column] = spread;
         invstd[column] = 1 / sqrt(spread + eps);
+        if (running_mean) {
+            const double unbiased = spread * rows / fmax(rows - 1.0, 1.0);
+            running_mean[column] += momentum * (mean[column] - running_mean[column]);
+            running_variance[column] += momentum * (unbiased - running_variance[column]);
+        }
     }
 }
 

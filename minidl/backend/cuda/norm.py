@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minidl.backend.cuda.launch import THREADS, Launcher
-from minidl.backend.reference.norm import NormKernels, Shape, per_channel
+from minidl.backend.reference.norm import NormKernels, Running, Shape, followed, per_channel
 
 Grid = tuple[tuple[int, int], tuple[int, int]]
 ROWS = 8  # that a thread should have, to be worth starting
@@ -15,22 +15,25 @@ MOST_PARTS = 512  # sums over parts of the rows, to be added up
 class CudaNorm(NormKernels, Launcher):
     """Normalisation per channel of arrays that lie channels-last; everything else goes to the reference."""
 
-    def normalize_batch(self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float) -> tuple[Any, Any, Any, Any]:
+    def normalize_batch(
+        self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float, running: Running | None = None
+    ) -> tuple[Any, Any, Any]:
         fits = _channels_last(x) and axes == _all_but_channels(x) and per_channel(x, weight, bias)
-        if not fits:
-            return super().normalize_batch(x, weight, bias, axes, eps)
+        if not (fits and followed(x, running)):
+            return super().normalize_batch(x, weight, bias, axes, eps, running)
         rows, columns = _matrix(x)
         (grid, block), type_ = _grid(rows, columns), x.dtype.char
+        averages = (None, None, 0.0) if running is None else running
         parts = self.xp.empty((grid[1], 2, columns), dtype="float64")
-        mean, variance, invstd = (self.xp.empty((1, columns) + (1,) * (x.ndim - 2), dtype=x.dtype) for _ in range(3))
+        mean, invstd = (self.xp.empty((1, columns) + (1,) * (x.ndim - 2), dtype=x.dtype) for _ in range(2))
         y = _empty_like(self.xp, x)
         self.launch("norm", "moment_parts", type_, grid, block, x, rows, columns, parts)
         finish = (grid[0], 1), block
         self.launch(
-            "norm", "moments", type_, *finish, x, parts, grid[1], rows, columns, float(eps), mean, variance, invstd
+            "norm", "moments", type_, *finish, x, parts, grid[1], rows, columns, float(eps), *averages, mean, invstd
         )
         self.launch("norm", "normalize", type_, grid, block, x, *_lines(weight, bias), mean, invstd, rows, columns, y)
-        return y, mean, variance, invstd
+        return y, mean, invstd
 
     def normalize_by(
         self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float, then: str | None = None

@@ -7,6 +7,7 @@ from typing import Any
 from minidl.backend.reference.broadcasting import unbroadcast_axes
 
 Shape = tuple[int, ...]
+Running = tuple[Any, Any, float]  # mean and variance, (C) each, and the momentum with which they follow the batch's
 
 
 class NormKernels:
@@ -36,11 +37,22 @@ class NormKernels:
         y = self.normalize(x, *columns)
         return y if then is None else getattr(self, then)(y, out=y), invstd
 
-    def normalize_batch(self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float) -> tuple[Any, Any, Any, Any]:
-        """``normalize`` by the moments of x itself; returns y, mean, variance and 1 / √(variance + eps)."""
+    def normalize_batch(
+        self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float, running: Running | None = None
+    ) -> tuple[Any, Any, Any]:
+        """``normalize`` by the moments of x itself, towards which ``running`` is moved in place.
+
+        Returns y, mean and 1 / √(variance + eps).
+        """
         mean, variance = self.moments(x, axes)
+        if running is not None:
+            follow(running, mean, variance, x.size // mean.size)
         invstd = 1 / self.xp.sqrt(variance + eps)
-        return self.normalize(x, weight, bias, mean, invstd), mean, variance, invstd
+        return self.normalize(x, weight, bias, mean, invstd), mean, invstd
+
+    def channel_sums(self, x: Any) -> Any:
+        """Sum over all axes but the second: (C)."""
+        return x.sum(axis=(0, *range(2, x.ndim)))
 
     def moments(self, x: Any, axes: Shape) -> tuple[Any, Any]:
         """Return mean and biased variance over ``axes`` (kept as axes of size 1)."""
@@ -75,10 +87,26 @@ class NormKernels:
         return dx, _sum_to(gx, weight_shape), _sum_to(g, bias_shape)
 
 
+def follow(running: Running, mean: Any, variance: Any, count: int) -> None:
+    """running ← (1 − momentum) · running + momentum · batch, where n − 1 is the divisor of the variance of ``count`` numbers."""
+    running_mean, running_variance, momentum = running
+    for average, batch, factor in (
+        (running_mean, mean, 1.0),
+        (running_variance, variance, count / max(count - 1, 1)),
+    ):
+        average *= 1 - momentum
+        average += (batch.reshape(-1) * (momentum * factor)).astype(average.dtype, copy=False)
+
+
 def per_channel(x: Any, *arrays: Any) -> bool:
     """Whether these (or None) hold one number for each channel of x, of its dtype."""
     shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
-    return all(a is None or (a.dtype == x.dtype and a.shape in (shape, shape[1:])) for a in arrays)
+    return all([a is None or (a.dtype == x.dtype and a.shape in (shape, shape[1:])) for a in arrays])
+
+
+def followed(x: Any, running: Running | None) -> bool:
+    """Whether there are no running statistics, or a kernel can move them: x's dtype, and without gaps."""
+    return running is None or all([a.dtype == x.dtype and a.flags.c_contiguous for a in running[:2]])
 
 
 def _sum_to(x: Any, shape: Shape | None) -> Any:

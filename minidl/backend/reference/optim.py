@@ -19,7 +19,7 @@ class OptimKernels:
         """``±grad + weight_decay · param``: the gradient with that of the L2 penalty. May be ``grad`` itself."""
         if weight_decay == 0:
             return -grad if maximize else grad
-        total = self.xp.multiply(param, weight_decay, out=self.xp.empty_like(param))
+        total = param * weight_decay
         if maximize:
             total -= grad
         else:
@@ -44,19 +44,12 @@ class OptimKernels:
         With ``nesterov`` the step goes along ``g + momentum · buf`` instead; without momentum along ``g``, and ``buf``
         may be None.
         """
-        xp = self.xp
         g = self._step_gradient(param, grad, weight_decay, maximize)
-        scratch = xp.empty_like(param)
         if momentum != 0:
             buf *= momentum
-            buf += g if dampening == 0 else xp.multiply(g, 1 - dampening, out=scratch)
-            if nesterov:
-                xp.multiply(buf, momentum, out=scratch)
-                scratch += g
-                g = scratch
-            else:
-                g = buf
-        param -= xp.multiply(g, lr, out=scratch)
+            buf += g if dampening == 0 else g * (1 - dampening)
+            g = buf * momentum + g if nesterov else buf
+        param -= g * lr
 
     def adam_step(
         self,

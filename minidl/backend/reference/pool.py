@@ -50,18 +50,25 @@ class PoolKernels:
         shape = (x.shape[0], *window.out, x.shape[1])
         y, index = xp.empty(shape, dtype=x.dtype), xp.zeros(shape, dtype=window.index_dtype)
 
+        def find(padded: Any, best: Any, place: Any, nans: bool) -> None:
+            for k, (_, _, rows, cols) in enumerate(window.taps()):
+                value = padded[:, rows, cols]
+                if k == 0:
+                    best[...] = value
+                    continue
+                better = value > best
+                if nans:  # a NaN wins, as in PyTorch
+                    better |= value != value
+                # k only grows: the larger one is the later one
+                xp.maximum(place, better * place.dtype.type(k), out=place)
+                xp.maximum(best, value, out=best)
+
         def block(images: slice) -> None:
             padded = self.pad_nhwc(x[images].transpose(0, 2, 3, 1), window.padding, lowest)
-            (_, _, rows, cols), *others = window.taps()
             best, place = y[images], index[images]
-            best[...] = padded[:, rows, cols]
-            for k, (_, _, rows, cols) in enumerate(others, start=1):
-                value = padded[:, rows, cols]
-                better = (value > best) | (value != value)  # a NaN wins, as in PyTorch
-                xp.maximum(
-                    place, better * place.dtype.type(k), out=place
-                )  # k only grows: the larger one is the later one
-                xp.maximum(best, value, out=best)
+            find(padded, best, place, False)
+            if x.dtype.kind == "f" and best.size and xp.isnan(best.max()):
+                find(padded, best, place, True)
 
         self.each(block, self._image_blocks(y))
         return y.transpose(0, 3, 1, 2), index.transpose(0, 3, 1, 2)
@@ -71,10 +78,15 @@ class PoolKernels:
         xp = self.xp
         g, index = g.transpose(0, 2, 3, 1), index.transpose(0, 2, 3, 1)
         padded = xp.zeros((g.shape[0], *window.padded, g.shape[3]), dtype=g.dtype)
+        alone = all(window.stride[i] > window.dilation[i] * (window.kernel[i] - 1) for i in range(2))
 
         def block(images: slice) -> None:
             for k, (_, _, rows, cols) in enumerate(window.taps()):
-                padded[images, rows, cols] += g[images] * (index[images] == k)
+                here = padded[images, rows, cols]
+                if alone:  # no pixel is in two windows
+                    xp.multiply(g[images], index[images] == k, out=here)
+                else:
+                    here += g[images] * (index[images] == k)
 
         self.each(block, self._image_blocks(padded))
         return self._crop(padded, window)

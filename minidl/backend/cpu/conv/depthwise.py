@@ -44,7 +44,7 @@ def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> n
 
 
 def _rows(images: int, height: int, width: int, channels: int) -> Team:
-    return team(images * height, max(1, PART // max(1, width * channels)))
+    return team(images * height, PART / max(1, width * channels))
 
 
 def _taps(weight: np.ndarray) -> np.ndarray:

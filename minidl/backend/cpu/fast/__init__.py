@@ -10,7 +10,7 @@ from minidl.backend.cpu.fast.functions import sigmoid
 from minidl.backend.cpu.fast.gemm import matmul, matmul_small, matmul_transposed, pack
 from minidl.backend.cpu.fast.jit import check, is_kept
 from minidl.backend.cpu.fast.loss import cross_entropy_back, cross_entropy_rows
-from minidl.backend.cpu.fast.norm import normalize, normalize_back, normalize_batch, normalize_by
+from minidl.backend.cpu.fast.norm import channel_sums, normalize, normalize_back, normalize_batch, normalize_by
 from minidl.backend.cpu.fast.optim import adam_update, sgd_update
 from minidl.backend.cpu.fast.pool import max_pool_rows, max_pool_scatter
 from minidl.backend.cpu.fast.team import serve
@@ -37,6 +37,7 @@ __all__ = [
     "add",
     "add_weight_points",
     "add_weight_tiles",
+    "channel_sums",
     "check",
     "convolve_points",
     "convolve_tiles",

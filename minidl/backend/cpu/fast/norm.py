@@ -99,7 +99,26 @@ def _back(who, part, first, last, g, x, mean, a, b, c, dx):
             target[k] = a[k] * cotangent[k] + (b[k] * (row[k] - mean[k]) + c[k])
 
 
+@inner
+def _totals(who, part, first, last, x, totals):
+    """Σ x of every column over some rows: into totals[part] (float64)."""
+    width, total = x.shape[1], totals[part]
+    sum_x = np.empty(width, x.dtype)
+    for k in range(width):
+        total[k] = 0
+    for start in range(first, last, BLOCK):
+        for k in range(width):
+            sum_x[k] = 0
+        for i in range(start, min(start + BLOCK, last)):
+            row = x[i]
+            for k in range(width):
+                sum_x[k] += row[k]
+        for k in range(width):
+            total[k] += sum_x[k]
+
+
 _moments_job, _normalize_job, _sums_job, _back_job = job_of(_moments), job_of(_normalize), job_of(_sums), job_of(_back)
+_totals_job = job_of(_totals)
 
 
 @inner
@@ -133,13 +152,16 @@ def normalize_by(team, x, repeats, weight, bias, mean, variance, eps, then, y, i
 
 
 @kernel
-def normalize_batch(team, x, repeats, weight, bias, eps, y, mean, variance, invstd):
+def normalize_batch(
+    team, x, repeats, weight, bias, eps, running_mean, running_variance, momentum, y, mean, invstd
+):  # fmt: skip
     """Batch normalisation, and the statistics of every channel.
 
     Args:
         x, y: (positions / repeats, repeats · C).
         weight, bias: (C), or empty.
-        mean, variance, invstd: (C), to be filled.
+        running_mean, running_variance: (C), moved towards the batch's by ``momentum``; or empty.
+        mean, invstd: (C), to be filled.
     """
     _, _, length, parts = team
     channels = mean.size
@@ -156,9 +178,31 @@ def normalize_batch(team, x, repeats, weight, bias, eps, y, mean, variance, invs
                 exact[k] += delta * piece
                 m2[k] += squares[part, r * channels + k] + delta * delta * both
             count += more
+    variance = np.empty(channels, x.dtype)
     for k in range(channels):
         mean[k], variance[k] = exact[k], m2[k] / count
+    if running_mean.size:
+        kind = x.dtype.type
+        keep, fresh, unbiased = kind(1 - momentum), kind(momentum), kind(momentum * count / max(count - 1, 1))
+        for k in range(channels):
+            running_mean[k] = keep * running_mean[k] + fresh * mean[k]
+            running_variance[k] = keep * running_variance[k] + unbiased * variance[k]
     normalize_by(team, x, repeats, weight, bias, mean, variance, eps, 0, y, invstd)
+
+
+@kernel
+def channel_sums(team, x, sums):
+    """The sums over the rows of x (positions / repeats, repeats · C), for every channel."""
+    _, _, _, parts = team
+    totals, exact = np.empty((parts, x.shape[1])), np.zeros(sums.size)
+    arguments = (x, totals)
+    run(team, _totals_job(arguments), address_of(arguments))
+    for part in range(parts):
+        for first in range(0, x.shape[1], sums.size):
+            for k in range(sums.size):
+                exact[k] += totals[part, first + k]
+    for k in range(sums.size):
+        sums[k] = exact[k]
 
 
 @kernel
