@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
-from minidl.backend.cpu.layout import LEAST, flat, flat_alike
+from minidl.backend.cpu.layout import LEAST, flat, flat_alike, laid_out_like
 from minidl.backend.cpu.threads import Span, cut, share, spans, team
 from minidl.backend.reference.elementwise import ElementwiseKernels
 
@@ -78,7 +78,9 @@ class CpuElementwise(ElementwiseKernels):
             _cleared(g, y <= 0, out)
 
         out = np.empty_like(y)
-        return out if g.dtype.char in "fd" and _do("relu_back", plain, (g, y), out) else reference(g, y)
+        return (
+            out if g.dtype.char in "fd" and _do("relu_back", plain, (laid_out_like(g, y), y), out) else reference(g, y)
+        )
 
     def hardtanh(self, x: Any, low: float, high: float, out: Any = None) -> Any:
         y = np.empty_like(x) if out is None else out
@@ -100,7 +102,8 @@ class CpuElementwise(ElementwiseKernels):
         out = np.empty_like(y)
         return (
             out
-            if g.dtype.char in "fd" and _do("hardtanh_back", plain, (g, y), out, float(low), float(high))
+            if g.dtype.char in "fd"
+            and _do("hardtanh_back", plain, (laid_out_like(g, y), y), out, float(low), float(high))
             else reference(g, y, low, high)
         )
 

@@ -50,6 +50,15 @@ def flat(x: np.ndarray) -> np.ndarray | None:
     return x.T.reshape(-1) if x.flags.f_contiguous else None
 
 
+def laid_out_like(x: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """x, or a copy of it in the memory layout of another array of its shape."""
+    if x.strides == other.strides or x.shape != other.shape:
+        return x
+    copy = np.empty_like(other, dtype=x.dtype)
+    copy[...] = x
+    return copy
+
+
 def flat_alike(x: np.ndarray, *others: np.ndarray) -> list[np.ndarray] | None:
     """``flat`` of several arrays, if they have one shape, dtype and layout; else None."""
     if all([y.flags.c_contiguous and y.shape == x.shape and y.dtype == x.dtype for y in (x, *others)]):

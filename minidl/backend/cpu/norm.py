@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
-from minidl.backend.cpu.layout import LEAST
+from minidl.backend.cpu.layout import LEAST, laid_out_like
 from minidl.backend.cpu.threads import Span, Team, cut, share, spans, team
 from minidl.backend.reference.norm import NormKernels, Running, Shape, follow, followed, per_channel
 
@@ -141,10 +141,7 @@ class CpuNorm(NormKernels):
         if columns is None or not per_channel(x, weight, None, mean, invstd):
             return super().normalize_grad(g, x, weight, mean, invstd, axes, weight_shape, bias_shape)
         matrix, repeats = columns
-        if g.strides != x.strides:
-            g_like = np.empty_like(x)
-            g_like[...] = g
-            g = g_like
+        g = laid_out_like(g, x)
         dx = np.empty_like(x)
         cotangents, target = _matrix(g, repeats), _matrix(dx, repeats)
         if fast is not None:
