@@ -69,8 +69,8 @@ def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> n
         fast.add_weight_tiles(units, numbers, g, x, step, t.shape, conv.corner, t.scratch(units), v, z, parts)
         sums = parts[0]
     weight = np.empty((o, c, t.r, t.r), x.dtype)
-    matrix, taps = np.ascontiguousarray(_kernel_matrix(fast, t.m, t.r).T), t.r * t.r
-    fast.weight_from_tiles(team(c * o // 16, LEAST_PAIRS), sums, matrix, taps, taps * c, weight.reshape(-1))
+    matrix = np.ascontiguousarray(_kernel_matrix(fast, t.m, t.r).T)
+    fast.weight_from_tiles(team(c, LEAST_PAIRS * 16 / o), sums, matrix, weight.reshape(o, -1))
     return weight
 
 

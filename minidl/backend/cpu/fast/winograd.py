@@ -278,24 +278,34 @@ def _weight_tiles(who, part, first, last, weight, c_step, o_step, turned, matrix
 
 
 @inner
-def _weight_from_tiles(who, part, first, last, sums, matrix, c_step, o_step, weight):
-    """Gᵀ S G: from ``sums`` (p², C, O) into a flat weight, see ``_weight_tiles``; the (strip, C) pairs ``first`` to ``last``.
+def _weight_from_tiles(who, part, first, last, sums, matrix, weight):
+    """Gᵀ S G: from ``sums`` (p², C, O) into a weight (O, C · r²); the channels ``first`` to ``last``.
+
+    The sums are read in the order in which they lie. The weights of a row lie far from those of the next one: therefore those of
+    sixteen channels are collected first, and then written together.
 
     Args:
         matrix: (G ⊗ G)ᵀ, (r², p²).
     """
-    _, c_size, o_size = sums.shape
+    _, _, o_size = sums.shape
     taps_count, points = matrix.shape
-    taps, zeros = np.empty((taps_count, 16), weight.dtype), np.zeros(16, weight.dtype)
-    for pair in range(first, last):
-        o, c = pair // c_size * 16, pair % c_size
-        product(
-            data(matrix), points * 4, 0, 4, data(sums) + (c * o_size + o) * 4, 64, 0, sums.strides[0], 1, points,
-            taps_count, 1, data(zeros), 0, data(taps), 64,
-        )  # fmt: skip
-        for k in range(16):
-            for tap in range(taps_count):
-                weight[c * c_step + (o + k) * o_step + tap] = taps[tap, k]
+    taps, zeros = np.empty((taps_count, o_size), weight.dtype), np.zeros(o_size, weight.dtype)
+    rows = np.empty((o_size, 16 * taps_count), weight.dtype)
+    for start in range(first, last, 16):
+        stop = min(start + 16, last)
+        for c in range(start, stop):
+            product(
+                data(matrix), points * 4, 0, 4, data(sums) + c * o_size * 4, 64, 0, sums.strides[0], 1, points,
+                taps_count, o_size // 16, data(zeros), 0, data(taps), o_size * 4,
+            )  # fmt: skip
+            at = (c - start) * taps_count
+            for o in range(o_size):
+                for tap in range(taps_count):
+                    rows[o, at + tap] = taps[tap, o]
+        for o in range(o_size):
+            row, target = rows[o], weight[o, start * taps_count :]
+            for k in range((stop - start) * taps_count):
+                target[k] = row[k]
 
 
 _convolve_job, _input_tiles_job, _multiply_points_job = (
@@ -314,7 +324,7 @@ def weight_tiles(team, *arguments):  # weight, c_step, o_step, turned, matrix, u
 
 
 @kernel
-def weight_from_tiles(team, *arguments):  # sums, matrix, c_step, o_step, weight
+def weight_from_tiles(team, *arguments):  # sums, matrix, weight
     run(team, _weight_from_tiles_job(arguments), address_of(arguments))
 
 
