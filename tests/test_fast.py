@@ -74,6 +74,23 @@ def test_winograd_errs_by_less_than_a_hundred_thousandth(data: st.DataObject) ->
 
 
 @compiled
+@pytest.mark.parametrize("shape", [(3, 5), (60, 100), (2, 3, 1, 2), (8, 16, 9, 7), (4, 600)], ids=str)
+def test_running_statistics_follow_those_of_the_batch(shape: tuple[int, ...]) -> None:
+    """Few rows, whose variance depends on the divisor, and many; rows of several positions, and wide ones."""
+    rng = np.random.default_rng(0)
+    for dtype, bound in (np.float32, 1e-6), (np.float64, 1e-14):
+        x = rng.standard_normal((shape[0], *shape[2:], shape[1])).astype(dtype)
+        x = x if x.ndim == 2 else x.transpose(0, 3, 1, 2)
+        ours = rng.standard_normal(shape[1]).astype(dtype), rng.random(shape[1]).astype(dtype), 0.3
+        theirs = ours[0].astype(float), ours[1].astype(float), 0.3
+        axes = (0, *range(2, x.ndim))
+        results = cpu.normalize_batch(x, None, None, axes, 0.1, ours)
+        expected = reference.normalize_batch(x.astype(float), None, None, axes, 0.1, theirs)
+        for a, b in zip((*results, *ours[:2]), (*expected, *theirs[:2]), strict=True):
+            assert a.dtype == dtype and error(a, b) < bound
+
+
+@compiled
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_every_algorithm_computes_the_convolution(data: st.DataObject) -> None:
