@@ -78,9 +78,8 @@ class CpuElementwise(ElementwiseKernels):
             _cleared(g, y <= 0, out)
 
         out = np.empty_like(y)
-        return (
-            out if g.dtype.char in "fd" and _do("relu_back", plain, (laid_out_like(g, y), y), out) else reference(g, y)
-        )
+        done = g.dtype.char in "fd" and _do("relu_back", plain, (laid_out_like(g, y), y), out)
+        return out if done else reference(g, y)
 
     def hardtanh(self, x: Any, low: float, high: float, out: Any = None) -> Any:
         y = np.empty_like(x) if out is None else out
@@ -99,13 +98,9 @@ class CpuElementwise(ElementwiseKernels):
         def plain(g: Any, y: Any, low: float, high: float, out: Any) -> None:
             _cleared(g, (y <= low) | (y >= high), out)
 
-        out = np.empty_like(y)
-        return (
-            out
-            if g.dtype.char in "fd"
-            and _do("hardtanh_back", plain, (laid_out_like(g, y), y), out, float(low), float(high))
-            else reference(g, y, low, high)
-        )
+        out, limits = np.empty_like(y), (float(low), float(high))
+        done = g.dtype.char in "fd" and _do("hardtanh_back", plain, (laid_out_like(g, y), y), out, *limits)
+        return out if done else reference(g, y, low, high)
 
     def sigmoid(self, x: Any, out: Any = None) -> Any:
         y = np.empty_like(x) if out is None else out

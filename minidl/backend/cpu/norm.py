@@ -32,11 +32,10 @@ class CpuNorm(NormKernels):
     ) -> tuple[Any, Any, Any]:
         fast = fast_kernels()
         columns = _columns(x, axes)
-        if columns is None or not (per_channel(x, weight, bias) and followed(x, running)):
+        fits = columns is not None and per_channel(x, weight, bias) and followed(x, running)
+        if columns is None or not fits or (fast is None and x.size >= LEAST):
             return super().normalize_batch(x, weight, bias, axes, eps, running)
         if fast is None:
-            if x.size >= LEAST:
-                return super().normalize_batch(x, weight, bias, axes, eps, running)
             return _normalize_small(x, weight, bias, axes, eps, running)
         matrix, repeats = columns
         y, mean, invstd = np.empty_like(x), np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
