@@ -17,6 +17,8 @@ PART = 1 << 13  # elements of the image that a thread should have to itself
 class CpuPool(PoolKernels):
     """Pooling of float32 and float64; everything else goes to the reference."""
 
+    looks_for_nans = True
+
     def max_pool2d(self, x: Any, window: Window) -> tuple[Any, Any]:
         fast = fast_kernels()
         if fast is None or x.dtype.char not in "fd" or not x.size:
