@@ -30,6 +30,11 @@ class Window(NamedTuple):
         return "uint8" if self.kernel[0] * self.kernel[1] <= 256 else "int32"
 
     @property
+    def apart(self) -> bool:
+        """Whether no pixel is in two windows."""
+        return all(self.stride[i] > self.dilation[i] * (self.kernel[i] - 1) for i in range(2))
+
+    @property
     def padded(self) -> Pair:
         (top, bottom), (left, right) = self.padding
         return self.size[0] + top + bottom, self.size[1] + left + right
@@ -79,12 +84,11 @@ class PoolKernels:
         xp = self.xp
         g, index = g.transpose(0, 2, 3, 1), index.transpose(0, 2, 3, 1)
         padded = xp.zeros((g.shape[0], *window.padded, g.shape[3]), dtype=g.dtype)
-        alone = all(window.stride[i] > window.dilation[i] * (window.kernel[i] - 1) for i in range(2))
 
         def block(images: slice) -> None:
             for k, (_, _, rows, cols) in enumerate(window.taps()):
                 here = padded[images, rows, cols]
-                if alone:  # no pixel is in two windows
+                if window.apart:
                     xp.multiply(g[images], index[images] == k, out=here)
                 else:
                     here += g[images] * (index[images] == k)
