@@ -602,3 +602,15 @@ def test_dropout_keeps_the_stated_share_independently(p: float) -> None:
     assert abs(kept.mean() - (1 - p)) < six_sigma
     for other in (kept[:, 1:] * kept[:, :-1], kept[1:] * kept[:-1], kept[:, 2:] * kept[:, :-2]):
         assert abs(other.mean() - (1 - p) ** 2) < 12 * np.sqrt((1 - p) ** 2 / kept.size)  # neighbours share no bits
+
+
+def test_a_whole_number_is_a_momentum_too(monkeypatch: Any) -> None:
+    """The kernels take a float: those of the GPU would read another type's bits."""
+    given = []
+    x = minidl.randn(6, 4)
+    kernel = x.backend.normalize_batch
+    monkeypatch.setattr(x.backend, "normalize_batch", lambda *a: given.append(a[-1]) or kernel(*a))
+    layer = nn.BatchNorm1d(4, momentum=1)
+    layer(x)
+    assert type(given[0][2]) is float
+    np.testing.assert_allclose(layer.running_mean.numpy(), x.numpy().mean(0), rtol=1e-5, atol=1e-6)

@@ -34,10 +34,8 @@ def straight(modules: Iterable[Module], input: Any) -> Any:
             input = module(input)
         return input
     row = list(modules)
-    array, done = (
-        None,
-        -1,
-    )  # what stands for ``input`` between two steps; the last module that another one has done with itself
+    array = None  # what stands for ``input`` between two steps
+    done = -1  # the last module that another one has done with itself
     for i, module in enumerate(row):
         if i == done:
             continue

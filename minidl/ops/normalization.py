@@ -147,12 +147,11 @@ def batch_norm(
             f"batch_norm: expected at least 2D input (N, C, ...), got shape {tuple(input.shape)}{at_place()}"
         )
     channels = input.shape[1]
-    tensors = running_mean, running_var, weight, bias
-    for i, t in enumerate(tensors):
+    for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
         if t is not None and t.shape != (channels,):
             raise RuntimeError(
-                f"batch_norm: {('running_mean', 'running_var', 'weight', 'bias')[i]} should contain {channels} elements "
-                f"not {t.numel()} (input shape {tuple(input.shape)}){at_place()}"
+                f"batch_norm: {name} should contain {channels} elements not {t.numel()} "
+                f"(input shape {tuple(input.shape)}){at_place()}"
             )
     same_dtype("batch_norm", input, weight, bias)
     if not training:
@@ -164,13 +163,14 @@ def batch_norm(
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {list(input.shape)}{at_place()}"
         )
-    running = None
-    if running_mean is not None and running_var is not None and count:
-        running = running_mean.array, running_var.array, momentum
-        running_mean.bump_version("batch_norm")
-        running_var.bump_version("batch_norm")
     axes, affine = (0, *range(2, input.ndim)), (1, channels) + (1,) * (input.ndim - 2)
-    return Normalize(axes, eps, affine, running)(input, weight, bias)
+    if running_mean is None or running_var is None or not count:
+        return Normalize(axes, eps, affine)(input, weight, bias)
+    running = running_mean.array, running_var.array, float(momentum)
+    y = Normalize(axes, eps, affine, running)(input, weight, bias)
+    running_mean.bump_version("batch_norm")
+    running_var.bump_version("batch_norm")
+    return y
 
 
 def layer_norm(

@@ -98,9 +98,9 @@ class SGD(Optimizer):
                 [grads[i] for i in chosen],
                 [bufs[i] for i in chosen],
                 lr=float(group["lr"]),
-                momentum=group["momentum"],
-                dampening=damp,
-                weight_decay=group["weight_decay"],
+                momentum=float(group["momentum"]),
+                dampening=float(damp),
+                weight_decay=float(group["weight_decay"]),
                 nesterov=group["nesterov"],
                 maximize=group["maximize"],
             )

@@ -140,17 +140,17 @@ class CpuNorm(NormKernels):
         if columns is None or not per_channel(x, weight, None, mean, invstd):
             return super().normalize_grad(g, x, weight, mean, invstd, axes, weight_shape, bias_shape)
         matrix, repeats = columns
-        g = laid_out_like(g, x)
-        dx = np.empty_like(x)
-        cotangents, target = _matrix(g, repeats), _matrix(dx, repeats)
-        if fast is not None:
-            dw, db = np.empty((2, x.shape[1]), x.dtype)
-            lines = _line(weight, x), _line(mean, x), _line(invstd, x)
-            fast.normalize_back(_crew(matrix), cotangents, matrix, repeats, *lines, target, dw, db)
-        elif x.size < LEAST:
+        if fast is None and x.size < LEAST:
             dx, dw, db = _normalize_back_small(g, x, weight, mean, invstd, axes)
         else:
-            dw, db = _normalize_back(cotangents, matrix, repeats, weight, mean, invstd, target)
+            dx = np.empty_like(x)
+            cotangents, target = _matrix(laid_out_like(g, x), repeats), _matrix(dx, repeats)
+            if fast is not None:
+                dw, db = np.empty((2, x.shape[1]), x.dtype)
+                lines = _line(weight, x), _line(mean, x), _line(invstd, x)
+                fast.normalize_back(_crew(matrix), cotangents, matrix, repeats, *lines, target, dw, db)
+            else:
+                dw, db = _normalize_back(cotangents, matrix, repeats, weight, mean, invstd, target)
         shapes = (dw, weight_shape), (db, bias_shape)
         return dx, *(None if shape is None else d.astype(x.dtype, copy=False).reshape(shape) for d, shape in shapes)
 
@@ -177,7 +177,7 @@ def _normalize_small(
 
 def _normalize_back_small(
     g: np.ndarray, x: np.ndarray, weight: Any, mean: np.ndarray, invstd: np.ndarray, axes: Shape
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[Any, Any, Any]:
     """The gradients for x, weight and bias in few calls of NumPy."""
     count = x.size // x.shape[1]
     dx = x - mean

@@ -48,7 +48,12 @@ class OptimKernels:
         if momentum != 0:
             buf *= momentum
             buf += g if dampening == 0 else g * (1 - dampening)
-            g = buf * momentum + g if nesterov else buf
+            if nesterov:
+                ahead = buf * momentum
+                ahead += g
+                g = ahead
+            else:
+                g = buf
         param -= g * lr
 
     def adam_step(

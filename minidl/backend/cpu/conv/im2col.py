@@ -117,9 +117,9 @@ def _matrix(weight: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(weight.transpose(0, 2, 3, 1)).reshape(len(weight), -1).T
 
 
-def _least(conv: Convolution, windows_per_item: int, worthwhile: int) -> int:
-    """How many items make a part that is worth a thread's attention."""
-    return max(1, worthwhile // (windows_per_item * conv.kernel[0] * conv.kernel[1] * conv.c * conv.o))
+def _least(conv: Convolution, windows_per_item: int, worthwhile: int) -> float:
+    """How many items, or what fraction of one, make a part that is worth a thread's attention."""
+    return worthwhile / (windows_per_item * conv.kernel[0] * conv.kernel[1] * conv.c * conv.o)
 
 
 def _geometry(conv: Convolution) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
