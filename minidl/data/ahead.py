@@ -97,3 +97,8 @@ def load(loader: Callable[[Any], Any], path: Any) -> Any:
     """Return ``loader(path)``, from the other thread if that has it next."""
     ahead = getattr(_of_thread, "current", None)
     return ahead.take() if ahead is not None and ahead.expects(loader, path) else loader(path)
+
+
+def is_loading() -> bool:
+    """Whether another thread loads files for this one."""
+    return getattr(_of_thread, "current", None) is not None

@@ -19,6 +19,7 @@ from minidl.datasets.vision import VisionDataset
 from minidl.dtypes import get_default_dtype
 from minidl.tensor import Tensor
 from minidl.transforms.ending import Ending, ending_of
+from minidl.transforms.undecoded import undecoded
 
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -150,7 +151,7 @@ class DatasetFolder(VisionDataset):
         with ahead.loading(self, indices):
             for row, index in enumerate(indices):
                 with draws.only(row):
-                    image, label = self._load(index)
+                    image, label = self._open(index)
                     image = ending.prepare(image)
                 shape = ending.shape(image)
                 if shape is None:
@@ -166,6 +167,15 @@ class DatasetFolder(VisionDataset):
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def _open(self, index: int) -> tuple[Any, int]:
+        """As ``_load``, or a JPEG that is yet to be decoded, if it need not be another thread that does so."""
+        if self.loader is default_loader and not ahead.is_loading():
+            path, label = self.samples[index]
+            file = undecoded(path)
+            if file is not None:
+                return file, label
+        return self._load(index)
 
     def _load(self, index: int) -> tuple[Any, int]:
         """The sample and its label; with "skip", of the next one that can be read."""

@@ -17,6 +17,8 @@ from minidl.tensor import Tensor
 from minidl.transforms.containers import Compose
 from minidl.transforms.conversion import ToTensor
 from minidl.transforms.functional.conversion import plane_of
+from minidl.transforms.transform import Transform
+from minidl.transforms.undecoded import Undecoded
 from minidl.transforms.values import Normalize
 
 BLOCK = 1 << 16  # numbers of a batch at a time
@@ -30,8 +32,14 @@ class Ending(NamedTuple):
     stds: list[float] | None
 
     def prepare(self, image: Any) -> Any:
-        """What is to be converted."""
-        for transform in self.before:
+        """What is to be converted, of an image or of a JPEG that is not decoded yet."""
+        before = self.before
+        if isinstance(image, Undecoded):
+            if before and isinstance(before[0], Transform):
+                image, before = before[0].of_undecoded(image), before[1:]
+            else:
+                image = image.decode()
+        for transform in before:
             image = transform(image)
         return image
 

@@ -18,6 +18,7 @@ from minidl.transforms.functional.resize import Size, resize, resized_crop, resi
 from minidl.transforms.images import images_in
 from minidl.transforms.interpolation import InterpolationMode, check_interpolation
 from minidl.transforms.transform import Transform
+from minidl.transforms.undecoded import Undecoded
 
 ATTEMPTS = 10  # of RandomResizedCrop, as in torchvision
 
@@ -166,6 +167,10 @@ class RandomResizedCrop(Transform):
     def of_pil(self, image: Any) -> Any:
         window = self._for_one(image.height, image.width)
         return resized_crop(image, *window, self.size, self.interpolation, self.antialias)
+
+    def of_undecoded(self, image: Undecoded) -> Any:
+        window = top, _, height, _ = self._for_one(image.height, image.width)
+        return resized_crop(image.decode(top + height), *window, self.size, self.interpolation, self.antialias)
 
     def transform(self, image: Any, params: dict[str, Any]) -> Any:
         return resized_crop(image, **params, size=self.size, interpolation=self.interpolation, antialias=self.antialias)

@@ -8,6 +8,12 @@ from typing import Any
 from minidl.backend import Backend, backend_of
 from minidl.tensor import Tensor
 from minidl.transforms.images import find_images, is_pil, map_images, shape_of
+from minidl.transforms.undecoded import Undecoded
+
+SHORT_CUTS = {
+    "of_pil": {"make_params", "transform"},
+    "of_undecoded": {"make_params", "transform", "of_pil", "__call__"},
+}
 
 
 class Transform:
@@ -31,8 +37,9 @@ class Transform:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if {"make_params", "transform"} & vars(cls).keys() and "of_pil" not in vars(cls):
-            cls.of_pil = Transform.of_pil  # type: ignore[method-assign]  # an inherited short cut goes round these
+        for short_cut, round_these in SHORT_CUTS.items():
+            if round_these & vars(cls).keys() and short_cut not in vars(cls):  # an inherited one would go round them
+                setattr(cls, short_cut, vars(Transform)[short_cut])
 
     batched = True  # takes (N, C, H, W); a plain function that a dataset is given may know single images only
 
@@ -61,6 +68,11 @@ class Transform:
         """Draw for a PIL image and apply. What follows the decoding of large images may take a short cut here: the caches
         are full of pixels then, and all code is slow. The result must be that of the two methods."""
         return self.transform(image, self.make_params(shape_of(image)))
+
+    def of_undecoded(self, image: Undecoded) -> Any:
+        """Draw for a JPEG that is not decoded yet and apply. The result must be that of decoding it first; what keeps only a
+        window need not decode all of it."""
+        return self(image.decode())
 
     def __call__(self, *inputs: Any) -> Any:
         """Transform an image, a batch of images, or the images in a sample.
