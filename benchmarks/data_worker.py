@@ -231,12 +231,13 @@ def main() -> None:
     for line in sys.stdin:
         seconds = json.loads(line)["seconds"]
         # Workers at rest have batches ready, which cost nothing; the clock runs from one of the following batches to another,
-        # so that what is half done at the end makes up for what was half done at the beginning.
+        # so that what is half done at the end makes up for what was half done at the beginning. Whole rounds of the workers are
+        # counted: their batches come together, and to stop after the first of a round would leave the others out.
         for _ in range(4 * workers):
             next(batches)
         count, start = 0, time.perf_counter()
         while (took := time.perf_counter() - start) < seconds:
-            count += len(next(batches)[0])
+            count += sum(len(next(batches)[0]) for _ in range(max(workers, 1)))
         now = held()
         come_to_rest()
         say(rate=count / took, memory=None if base is None or now is None else now - base)

@@ -64,6 +64,16 @@ class WholeBatches(Numbers):
         return np.ascontiguousarray(images.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2), np.array(indices)
 
 
+class Keyed(Numbers):
+    """Any worker may make any batch."""
+
+    def __getitem__(self, index):
+        return super().__getitem__(index)
+
+    def __keyed__(self):
+        return True
+
+
 class Lazy(IterableDataset):
     """A stream whose samples are functions."""
 
@@ -109,7 +119,7 @@ def epochs(loader, n=2):
 @settings(max_examples=12, deadline=None)
 def test_the_number_of_workers_changes_nothing(data) -> None:
     draw = data.draw
-    kind = draw(st.sampled_from([Numbers, WholeBatches, Lazy]))
+    kind = draw(st.sampled_from([Numbers, WholeBatches, Keyed, Lazy]))
     options = {
         "batch_size": draw(st.integers(1, 9)),
         "drop_last": draw(st.booleans()),
@@ -129,7 +139,7 @@ def test_the_number_of_workers_changes_nothing(data) -> None:
 @settings(max_examples=12, deadline=None)
 def test_a_loader_continues_in_the_middle_of_an_epoch(data) -> None:
     draw = data.draw
-    dataset = draw(st.sampled_from([Numbers, WholeBatches, Lazy]))(draw(st.integers(5, 40)))
+    dataset = draw(st.sampled_from([Numbers, WholeBatches, Keyed, Lazy]))(draw(st.integers(5, 40)))
     options = {"batch_size": draw(st.integers(1, 5)), "shuffle": None if isinstance(dataset, Lazy) else True}
     workers, others = draw(st.sampled_from([0, 1, 3])), draw(st.sampled_from([0, 2]))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from minidl import random
 from minidl.data.collate import default_collate, default_convert
-from minidl.data.dataset import Dataset, IterableDataset
+from minidl.data.dataset import Dataset, IterableDataset, is_keyed
 from minidl.data.fetch import EndOfStream, Fetcher, Job, NoBatch, Repeats, order_of
 from minidl.data.pool import Epoch, Pool
 from minidl.data.sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, ordering
@@ -36,7 +36,9 @@ class DataLoader(Generic[T]):
         batch_sampler: an iterable of lists of indices, instead of ``batch_size``, ``shuffle``, ``sampler`` and
             ``drop_last``.
         num_workers: processes that make batches while the calling one computes; 0 makes them in the calling process. Batches come
-            through shared memory, and may be kept and written to. Workers use one thread each.
+            through shared memory, and may be kept and written to. Workers use one thread each. They take turns, or, if
+            it does not matter who makes a batch (see ``Dataset``; and there are no functions of yours), the next one goes to
+            the one with the least to do.
         collate_fn: makes a batch of a list of samples (default: ``default_collate``).
         pin_memory, pin_memory_device: accepted as in PyTorch; they change nothing.
         drop_last: leave out the last batch if it is shorter.
@@ -210,8 +212,13 @@ class DataLoader(Generic[T]):
                 self._pool = pool
         assert self.prefetch_factor is not None
         whole = hasattr(self.dataset, "iter_lazily")
-        batches = Epoch(pool, jobs, max(1, self.prefetch_factor), self.in_order, keep, whole)
+        batches = Epoch(pool, jobs, max(1, self.prefetch_factor), self.in_order, self._in_turn(), keep, whole)
         return _Iteration(self, batches, progress)
+
+    def _in_turn(self) -> bool:
+        """Whether workers take turns: it may matter who makes a batch."""
+        keyed = self.worker_init_fn is None and self.collate_fn in (default_collate, default_convert)
+        return self.in_order and not (keyed and is_keyed(self.dataset))
 
     def _fetch_here(self, jobs: Iterator[Job]) -> Iterator[tuple[int, Any]]:
         """As ``pool.Epoch``: the number of batches handed out with this one, and the batch."""

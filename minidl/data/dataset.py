@@ -6,7 +6,7 @@ import bisect
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -39,6 +39,11 @@ class Dataset(Generic[T]):
     A dataset that can make what its samples would become by ``default_collate``, only faster, defines ``__getbatch__(indices)``.
     It is asked first, where the loader collates so, and returns a finished batch or NotImplemented; its memory may come from
     ``minidl.data.shared.new_batch``, and then belongs to the loader.
+
+    A dataset may define ``__keyed__()``, which says whether a sample is the same whoever makes it and whatever was made before,
+    so that nothing matters but its index and the random numbers that are keyed by it. A DataLoader then lets whichever worker
+    is free make the next batch. Else, as in PyTorch, workers take turns, so that even a dataset that draws from a generator of
+    its own gives the same from run to run. minidl's own are keyed if their transforms are minidl's too.
     """
 
     def __getitem__(self, index: Any) -> T:
@@ -65,8 +70,8 @@ class SkipSample(Exception):  # noqa: N818  (no error)
     """Raised by a function of ``iter_lazily``: there is no sample here. The batch becomes smaller by it."""
 
 
-def batch_method(dataset: Any, name: str) -> Callable[[Sequence[Any]], Any] | None:
-    """``dataset.__getitems__``, or ``__getbatch__``: the method of this name that fetches whole batches.
+def beside_getitem(dataset: Any, name: str) -> Any:
+    """``dataset.__getitems__``, ``__getbatch__`` or ``__keyed__``: what tells more of the samples than ``__getitem__``.
 
     None if there is none; or if a derived class has a ``__getitem__`` (or ``__getitems__``) of its own and not this: what it
     returns is what counts.
@@ -77,6 +82,12 @@ def batch_method(dataset: Any, name: str) -> Callable[[Sequence[Any]], Any] | No
         if "__getitem__" in vars(kind) or "__getitems__" in vars(kind):
             return None
     return getattr(dataset, name, None)
+
+
+def is_keyed(dataset: Any) -> bool:
+    """What ``dataset.__keyed__()`` says; False if there is none."""
+    says = beside_getitem(dataset, "__keyed__")
+    return says is not None and bool(says())
 
 
 class TensorDataset(Dataset[tuple[Tensor, ...]]):
@@ -99,6 +110,9 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
                 f"TensorDataset: expected Tensors of equal length (dimension 0), got {[t.shape for t in tensors]}"
             )
         self.tensors = tensors
+
+    def __keyed__(self) -> bool:
+        return True
 
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
         return tuple(t[index] for t in self.tensors)
@@ -130,6 +144,9 @@ class ConcatDataset(Dataset[T]):
             raise TypeError("ConcatDataset does not support IterableDataset")
         self.cumulative_sizes = list(itertools.accumulate(len(d) for d in self.datasets))  # type: ignore[arg-type]
 
+    def __keyed__(self) -> bool:
+        return all(map(is_keyed, self.datasets))
+
     def __len__(self) -> int:
         return self.cumulative_sizes[-1]
 
@@ -149,6 +166,9 @@ class Subset(Dataset[T]):
         self.dataset = dataset
         self.indices = indices
 
+    def __keyed__(self) -> bool:
+        return is_keyed(self.dataset)
+
     def __getitem__(self, index: Any) -> T:
         if isinstance(index, list):
             return self.dataset[[self.indices[i] for i in index]]
@@ -161,7 +181,7 @@ class Subset(Dataset[T]):
         return self._from_below("__getbatch__", indices)
 
     def _from_below(self, name: str, indices: Sequence[int]) -> Any:
-        fetch = batch_method(self.dataset, name)
+        fetch = beside_getitem(self.dataset, name)
         return NotImplemented if fetch is None else fetch([self.indices[i] for i in indices])
 
     def __getfiles__(self, indices: Sequence[int]) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from minidl import random
 from minidl.data import ahead, draws
 from minidl.data.collate import default_collate, default_convert
-from minidl.data.dataset import Dataset, IterableDataset, SkipSample, batch_method
+from minidl.data.dataset import Dataset, IterableDataset, SkipSample, beside_getitem
 from minidl.data.sampler import ordering
 from minidl.tensor import Tensor
 
@@ -90,14 +90,14 @@ class Fetcher:
                 sample = self.dataset[job.entry]
             return self._collate(sample, job, job.indices, job.repeats)
         batch: Any = NotImplemented
-        if self.collate_fn is default_collate and (fetch := batch_method(self.dataset, "__getbatch__")) is not None:
+        if self.collate_fn is default_collate and (fetch := beside_getitem(self.dataset, "__getbatch__")) is not None:
             with (
                 draws.fetching(job.seed, job.epoch, job.indices, job.repeats),
                 _noting(job, job.indices),
                 self.placing(),
             ):
                 batch = fetch(job.indices)
-        if batch is NotImplemented and (fetch := batch_method(self.dataset, "__getitems__")) is not None:
+        if batch is NotImplemented and (fetch := beside_getitem(self.dataset, "__getitems__")) is not None:
             with draws.fetching(job.seed, job.epoch, job.indices, job.repeats), _noting(job, job.indices):
                 batch = fetch(job.indices)
         if batch is NotImplemented:

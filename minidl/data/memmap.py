@@ -82,6 +82,11 @@ class MemmapDataset(Dataset[tuple[Any, ...]]):
     def __len__(self) -> int:
         return len(self.arrays[0])
 
+    def __keyed__(self) -> bool:
+        from minidl.transforms.transform import is_keyed  # at the top it would go round in a circle
+
+        return self.target_transform is None and is_keyed(self.transform)
+
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         i = self._checked([operator.index(index)])[0]
         rows: list[Any] = [Tensor.wrap(np.array(array[i], _native(array))) for array in self.arrays]
@@ -92,7 +97,7 @@ class MemmapDataset(Dataset[tuple[Any, ...]]):
 
     def __getitems__(self, indices: Sequence[int]) -> Any:
         """Return the finished batch; or NotImplemented if ``transform`` takes single images only."""
-        from minidl.transforms import is_batched  # at the top it would go round in a circle
+        from minidl.transforms import is_batched  # see above
 
         if not is_batched(self.transform):
             return NotImplemented

@@ -82,26 +82,33 @@ class Pool:
             self.close()
             raise TypeError(f"DataLoader: the sampler's indices cannot be sent to a worker: {error}") from error
 
-    def receive(self, wanted: list[int], jobs: dict[int, Job]) -> tuple[int, Any]:
+    def deadline(self) -> float | None:
+        """When a batch that is waited for from now on comes too late, by ``time.monotonic``."""
+        return time.monotonic() + self.timeout if self.timeout > 0 else None
+
+    def receive(
+        self, wanted: list[int], awaited: list[int], jobs: dict[int, Job], deadline: float | None
+    ) -> tuple[int, Any]:
         """Wait for a batch of one of the workers ``wanted``.
 
         Args:
+            awaited: for the message of an error, those of which nothing else will do.
             jobs: for the message of an error, the oldest job of each worker.
+            deadline: as ``deadline()`` says.
 
         Returns:
-            The worker, and the batch or ``NoBatch`` or ``EndOfStream``.
+            The worker, and the batch or ``NoBatch`` or ``EndOfStream`` or a ``worker.Failure``.
 
         Raises:
-            RuntimeError: if a worker has died, or the time is over. Whatever exception was raised in a worker.
+            RuntimeError: if a worker has died, or the time is over.
         """
-        deadline = time.monotonic() + self.timeout if self.timeout > 0 else None
         sentinels = {process.sentinel: i for i, process in enumerate(self.processes)}
         while True:
             channels = {self.channels[i]: i for i in wanted}
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             ready = connection.wait([*channels, *sentinels], left)
             if not ready:
-                raise self._broken(self._late(wanted, jobs))
+                raise self._broken(self._late(awaited, jobs))
             for channel in ready:
                 if channel not in channels:
                     continue
@@ -114,11 +121,8 @@ class Pool:
                     skipped.add(self.dataset, news)
                 if isinstance(answer, Message):
                     answer = self.receivers[number].unpack(answer)
-                if serial != self.serial:  # of an iteration that was given up
-                    continue
-                if isinstance(answer, worker.Failure):
-                    raise answer.as_error()
-                return number, answer
+                if serial == self.serial:  # else of an iteration that was given up
+                    return number, answer
             for sentinel in ready:
                 if sentinel in sentinels:
                     number = sentinels[sentinel]
@@ -136,8 +140,8 @@ class Pool:
         self.close()
         return error
 
-    def _late(self, wanted: list[int], jobs: dict[int, Job]) -> RuntimeError:
-        workers = ", ".join(f"{i} (pid {self.processes[i].pid}) on {_describe(jobs.get(i))}" for i in wanted)
+    def _late(self, awaited: list[int], jobs: dict[int, Job]) -> RuntimeError:
+        workers = ", ".join(f"{i} (pid {self.processes[i].pid}) on {_describe(jobs.get(i))}" for i in awaited)
         return RuntimeError(
             f"DataLoader timed out after {self.timeout:g} seconds, waiting for worker {workers}. Either it hangs, or a batch "
             "takes longer than that (timeout=)."
@@ -208,20 +212,26 @@ class Epoch(Iterator[tuple[int, Any]]):
         jobs: what is to be done, in order.
         prefetch: jobs that each worker has at a time.
         in_order: hand the batches out in the order of the jobs; else as they come.
+        in_turn: give the jobs to one worker after the other, so that it is always the same one that makes a batch; else to the
+            one that has the fewest. If one worker is slower than another, as they are on most machines, the others need not wait.
         keep: whether the pool lives on afterwards.
         whole: whether the first end of a stream is the end of all (they go through the same one).
     """
 
-    def __init__(self, pool: Pool, jobs: Iterator[Job], prefetch: int, in_order: bool, keep: bool, whole: bool) -> None:
+    def __init__(
+        self, pool: Pool, jobs: Iterator[Job], prefetch: int, in_order: bool, in_turn: bool, keep: bool, whole: bool
+    ) -> None:
         self.pool = pool
         self.jobs = jobs
         self.prefetch = prefetch
         self.in_order = in_order
+        self.in_turn = in_turn
         self.whole = whole
         self.given: list[deque[Job]] = [deque() for _ in pool.processes]  # to each worker, and not yet back
         self.turn = 0
         self.open = set(range(len(pool.processes)))  # workers whose stream goes on
-        self.order: deque[int] = deque()  # whose batch comes next
+        self.order: deque[tuple[int, int]] = deque()  # (job, worker) of the batches that are to be handed out, in order
+        self.early: dict[int, Any] = {}  # those that are here before their turn, by job
         self.last = False
         self.handed_out = 0
         pool.serial += 1
@@ -238,17 +248,34 @@ class Epoch(Iterator[tuple[int, Any]]):
                 return
             self.turn = number + 1
             self.given[number].append(job)
-            self.order.append(number)
+            self.order.append((job.number, number))
             self.pool.send(number, job)
 
     def _next_worker(self) -> int | None:
-        """Who gets the next job: the one whose turn it is, or in any order the one with the fewest; None if that has enough."""
+        """Who gets the next job: the one whose turn it is, or the one with the fewest; None if there is enough to do."""
         n = len(self.given)
-        in_turn = [i % n for i in range(self.turn, self.turn + n) if i % n in self.open]
-        if not in_turn:
+        following = [i % n for i in range(self.turn, self.turn + n) if i % n in self.open]
+        if not following or len(self.order) >= n * self.prefetch:
             return None
-        number = in_turn[0] if self.in_order else min(in_turn, key=lambda i: len(self.given[i]))
+        number = following[0] if self.in_turn else min(following, key=lambda i: len(self.given[i]))
         return number if len(self.given[number]) < self.prefetch else None
+
+    def _receive(self) -> tuple[int, int, Any]:
+        """The batch that is to be handed out next, once it is here: (job, worker, batch)."""
+        deadline = self.pool.deadline()
+        while True:
+            first, number = self.order[0]
+            if first in self.early:
+                self.order.popleft()
+                return first, number, self.early.pop(first)
+            wanted = [number] if self.in_turn else [i for i, given in enumerate(self.given) if given]
+            oldest = {i: given[0] for i, given in enumerate(self.given) if given}
+            number, batch = self.pool.receive(wanted, [number] if self.in_order else wanted, oldest, deadline)
+            job = self.given[number].popleft().number
+            if not self.in_order:
+                self.order.remove((job, number))
+                return job, number, batch
+            self.early[job] = batch
 
     def __next__(self) -> tuple[int, Any]:
         if not self._end.alive:
@@ -257,11 +284,9 @@ class Epoch(Iterator[tuple[int, Any]]):
             while True:
                 if not self.order:
                     raise StopIteration
-                wanted = [self.order[0]] if self.in_order else sorted({*self.order})
-                oldest = {i: given[0] for i, given in enumerate(self.given) if given}
-                number, batch = self.pool.receive(wanted, oldest)
-                job = self.given[number].popleft()
-                self.order.remove(number)
+                job, number, batch = self._receive()
+                if isinstance(batch, worker.Failure):
+                    raise batch.as_error()
                 if batch is EndOfStream:
                     self.open.discard(number)
                     if self.whole:
@@ -271,7 +296,7 @@ class Epoch(Iterator[tuple[int, Any]]):
                         continue
                 self._hand_out()
                 if batch is not EndOfStream and batch is not NoBatch:
-                    self.handed_out = job.number + 1 if self.in_order else self.handed_out + 1
+                    self.handed_out = job + 1 if self.in_order else self.handed_out + 1
                     return self.handed_out, batch
         except Exception:
             self.close()

@@ -11,6 +11,7 @@ import numpy as np
 from minidl.data import Dataset, default_collate
 from minidl.tensor import Tensor
 from minidl.transforms import is_batched
+from minidl.transforms.transform import is_keyed
 
 
 class FashionMini(Dataset[tuple[Any, Any]]):
@@ -76,6 +77,9 @@ class FashionMini(Dataset[tuple[Any, Any]]):
     def class_to_idx(self) -> dict[str, int]:
         """The label of each class name."""
         return {name: label for label, name in enumerate(self.classes)}
+
+    def __keyed__(self) -> bool:
+        return self.target_transform is None and is_keyed(self.transform)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         image: Any = _as_floats(self.data.array[index][None])

@@ -165,6 +165,9 @@ class DatasetFolder(VisionDataset):
                 ending.convert(image, images[row])
         return NotImplemented if images is None else (Tensor.wrap(images), Tensor.wrap(labels))
 
+    def __keyed__(self) -> bool:
+        return getattr(self.loader, "func", self.loader) is default_loader and self.draws_by_key
+
     def __len__(self) -> int:
         return len(self.samples)
 

@@ -17,6 +17,7 @@ from minidl.dtypes import get_default_dtype
 from minidl.tensor import Tensor
 from minidl.transforms import is_batched
 from minidl.transforms.ending import ending_of
+from minidl.transforms.transform import is_keyed
 
 
 class VisionDataset(Dataset[tuple[Any, Any]]):
@@ -75,6 +76,12 @@ class VisionDataset(Dataset[tuple[Any, Any]]):
         """Apply the transforms, if there are any, to one image and its label."""
         transforms = self.transforms
         return (image, label) if transforms is None else transforms(image, label)
+
+    @property
+    def draws_by_key(self) -> bool:
+        """Whether all that is random about a sample is keyed by it (see ``minidl.data.draws``)."""
+        own = self._transforms is None and self.target_transform is None and not self.finishes_otherwise
+        return own and is_keyed(self.transform)
 
     @property
     def finishes_otherwise(self) -> bool:
@@ -142,6 +149,9 @@ class InMemoryDataset(VisionDataset):
     def class_to_idx(self) -> dict[str, int]:
         """The label of each class name."""
         return {name: label for label, name in enumerate(self.classes)}
+
+    def __keyed__(self) -> bool:
+        return self.draws_by_key
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         i = operator.index(index)

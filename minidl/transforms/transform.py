@@ -109,6 +109,13 @@ def is_batched(transform: Callable[[Any], Any] | None) -> bool:
     return transform is None or bool(getattr(transform, "batched", False))
 
 
+def is_keyed(transform: Callable[[Any], Any] | None) -> bool:
+    """Whether a transform draws only what is keyed by the sample (see ``minidl.data.draws``): it is minidl's own, and so are
+    those in it."""
+    own = transform is None or type(transform).__module__.startswith("minidl.transforms.")
+    return own and not hasattr(transform, "lambd") and all(map(is_keyed, getattr(transform, "transforms", ())))
+
+
 def __getattr__(name: str) -> Any:
     """``Compose`` is found here too, where it used to be."""
     if name == "Compose":
