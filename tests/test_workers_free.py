@@ -122,7 +122,7 @@ def test_the_time_runs_for_the_batch_that_comes_first():
     late = r"timed out after 0.9 seconds, waiting for worker 0 \(pid \d+\) on batch 0 of epoch 0 \(samples 0, 1\)\."
     with pytest.raises(RuntimeError, match=late):
         made(Who(40, action=hang), timeout=0.9, prefetch_factor=4)
-    assert time.monotonic() - begin < 6
+    assert time.monotonic() - begin < 3  # the other worker goes on for 3.2 seconds
 
 
 class DrawsElsewhere(T.Resize):
