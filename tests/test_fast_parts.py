@@ -92,19 +92,19 @@ def test_product(rows, lanes, segments, length, adds, long, seed):
 @settings(max_examples=60, deadline=None)
 @given(
     m=st.integers(1, 70), k=st.integers(1, 90), n=st.integers(1, 150), turned=st.booleans(), biased=st.booleans(),
-    number=st.integers(1, 3), seed=st.integers(0, 99),
+    number=st.integers(1, 3), shared=st.booleans(), seed=st.integers(0, 99),
 )  # fmt: skip
-def test_the_transposed_product_is_the_product(m, k, n, turned, biased, number, seed):
+def test_the_transposed_product_is_the_product(m, k, n, turned, biased, number, shared, seed):
     threads.set_num_threads(number)
     a, b = normal(seed, m, k), normal(seed + 1, *((n, k) if turned else (k, n)))
     bias, out = normal(seed + 2, n if biased else 0), np.full((m, n), np.nan, np.float32)
     lanes, unit = -(-m // 16), 48
     crew = threads.team(-(-n // unit), 1)
-    strips = np.empty((lanes, k, 16), np.float32)
+    copies = np.full((1 if shared else threads.members(crew), lanes, k, 16), np.nan, np.float32)
     blocks = np.empty((threads.members(crew), unit, 16 * lanes), np.float32)
     if number == 1:  # it makes them itself
-        strips, blocks = strips[:0, :0, :0], blocks[:0, :0, :0]
-    gemm.matmul_transposed(crew, threads.team(lanes, 1), unit, a, b, turned, bias, strips, blocks, out)
+        copies, blocks = copies[:0, :0, :0, :0], blocks[:0, :0, :0]
+    gemm.matmul_transposed(crew, threads.team(lanes, 1), unit, a, b, turned, bias, copies, blocks, out)
     expected = a.astype(float) @ (b.T if turned else b) + (bias if biased else 0)
     close(out, expected)
 

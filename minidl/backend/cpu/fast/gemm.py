@@ -274,9 +274,14 @@ def _transpose_block(block, first, bias, out):
 
 
 @inner
-def _multiply_transposed(who, part, first, last, unit, strips, b, turned, bias, blocks, out):
+def _multiply_transposed(who, part, first, last, unit, a, copies, packed, b, turned, bias, blocks, out):
     """Columns of ``matmul_transposed``; ``unit`` columns for each of ``first`` to ``last``."""
+    mine = who if len(copies) > 1 else 0
+    strips = copies[mine]
     lanes, k_size, _ = strips.shape
+    if not packed[mine]:
+        _pack_columns(0, 0, 0, lanes, a, strips)
+        packed[mine] = True
     b_column, b_step = (k_size * 4, 4) if turned else (4, b.shape[1] * 4)
     start, width = np.zeros(lanes * LANES, strips.dtype), lanes * LANES * 4
     for piece in range(first, last):
@@ -293,21 +298,25 @@ _multiply_transposed_job = job_of(_multiply_transposed)
 
 
 @kernel
-def matmul_transposed(team, packers, unit, a, b, turned, bias, strips, blocks, out):
+def matmul_transposed(team, packers, unit, a, b, turned, bias, copies, blocks, out):
     """``matmul`` as outᵀ = bᵀ @ aᵀ: what is packed is a, which is less to do where b is the larger one.
 
     Args:
         team: its length is the number of pieces of ``unit`` columns of out, the last one shorter. packers: its length is ⌈M/16⌉.
         a: (M, K), C-contiguous. b: as in ``matmul``, likewise bias and out.
-        strips: (⌈M/16⌉, K, 16), a place for a; blocks: (threads, unit, ⌈M/16⌉ · 16), for each thread's piece of outᵀ. Empty
-            ones are made here, for one thread.
+        copies: (1 or threads, ⌈M/16⌉, K, 16), a place for a. Where each thread has one, it packs a for itself: that can take less
+            time than to fetch what another core has just written. blocks: (threads, unit, ⌈M/16⌉ · 16), for each thread's piece
+            of outᵀ. Empty ones are made here, for one thread.
     """
     lanes = (len(a) + LANES - 1) // LANES
-    if strips.size == 0:
-        strips = np.empty((lanes, a.shape[1], LANES), a.dtype)
+    if copies.size == 0:
+        copies = np.empty((1, lanes, a.shape[1], LANES), a.dtype)
         blocks = np.empty((1, min(unit, out.shape[1]), lanes * LANES), a.dtype)
-    pack(packers, a, True, strips)
-    arguments = (unit, strips, b, turned, bias, blocks, out)
+    packed = np.zeros(len(copies), np.bool_)
+    if len(copies) == 1:
+        pack(packers, a, True, copies[0])
+        packed[0] = True
+    arguments = (unit, a, copies, packed, b, turned, bias, blocks, out)
     run(team, _multiply_transposed_job(arguments), address_of(arguments))
 
 
