@@ -15,8 +15,8 @@ from minidl.backend.cpu.layout import LEAST, laid_out_like
 from minidl.backend.cpu.threads import Span, Team, cut, share, spans, team
 from minidl.backend.reference.norm import NormKernels, Running, Shape, follow, followed, per_channel
 
-WIDE = 512  # numbers in a row at least, where the number of positions can be divided
-SMALL = 1 << 12  # numbers: for fewer it does not pay to make rows wide
+SMALL, MEDIUM = 1 << 12, 1 << 14  # numbers: for fewer it does not pay to make rows wide, or only a little
+WIDE, NARROW = 512, 64  # numbers in a row at least, where the number of positions can be divided; of a medium matrix
 PART = 1 << 12  # numbers that a thread should have to itself, if it is awake
 THEN = (None, "relu", "sigmoid")  # what the compiled kernel does to float32 in the same pass
 _NOTHING: dict[str, np.ndarray] = {"f": np.empty(0, np.float32), "d": np.empty(0)}
@@ -237,7 +237,8 @@ def _columns(x: np.ndarray, axes: Shape) -> tuple[np.ndarray, int] | None:
     if not (x if x.ndim == 2 else x.transpose(0, 2, 3, 1)).flags.c_contiguous:
         return None
     repeats, count = 1, x.size // channels
-    while x.size > SMALL and repeats * channels < WIDE and count % (2 * repeats) == 0:
+    wide = WIDE if x.size > MEDIUM else NARROW
+    while x.size > SMALL and repeats * channels < wide and count % (2 * repeats) == 0:
         repeats *= 2
     return _matrix(x, repeats), repeats
 
