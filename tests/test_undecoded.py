@@ -67,6 +67,16 @@ def test_a_file_that_notes_much_before_its_frame(tmp_path):
     assert undecoded(path) is None
 
 
+def test_an_end_among_what_comes_before_the_pixels_is_none(tmp_path):
+    path = written(tmp_path, noise(60, 20))
+    data = path.read_bytes()
+    scan = data.index(b"\xff\xda")
+    path.write_bytes(data[:scan] + b"\xff\xfe\0\x06ab\xff\xd9" + data[scan:])
+    np.testing.assert_array_equal(np.asarray(undecoded(path).decode(9))[:9], np.asarray(Image.open(path))[:9])
+    path.write_bytes(path.read_bytes()[:-100])
+    assert undecoded(path) is None
+
+
 def test_others_are_left_to_pillow(tmp_path, monkeypatch):
     assert undecoded(written(tmp_path, noise(40, 20), progressive=True)) is None  # row by row only at the very end
     path = written(tmp_path, noise(40, 20))
@@ -126,6 +136,19 @@ class Called(T.RandomResizedCrop):
         return super().__call__(image.transpose(Image.Transpose.ROTATE_180))
 
 
+class TurnedBefore:
+    def __call__(self, image):
+        return super().__call__(image.transpose(Image.Transpose.ROTATE_180))
+
+
+class Mixed(TurnedBefore, T.RandomResizedCrop):
+    pass
+
+
+class Kept(T.RandomResizedCrop):
+    """Nothing but a name of its own."""
+
+
 @pytest.mark.parametrize(
     ("first", "parts"),
     [
@@ -133,10 +156,12 @@ class Called(T.RandomResizedCrop):
         (T.RandomResizedCrop(8, scale=(1.0, 1.0)), True),
         (Turned(8), False),
         (Called(8), False),
+        (Mixed(8), False),
+        (Kept(8), True),
         (T.Resize((8, 8)), False),
         (lambda image: image.resize((8, 8)), False),
     ],
-    ids=["random", "large", "other transform", "other call", "not a window", "a function"],
+    ids=["random", "large", "other transform", "other call", "mixed in", "derived", "not a window", "a function"],
 )
 @pytest.mark.usefixtures("one_thread")
 def test_batches_of_photographs(photographs, decoded, first, parts):

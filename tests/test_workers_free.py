@@ -13,7 +13,16 @@ from PIL import Image
 
 import minidl
 from minidl import transforms as T
-from minidl.data import ConcatDataset, DataLoader, Dataset, MemmapDataset, Subset, TensorDataset, get_worker_info
+from minidl.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    MemmapDataset,
+    Subset,
+    TensorDataset,
+    get_worker_info,
+)
 from minidl.data.dataset import is_keyed
 from minidl.datasets import DatasetFolder, FashionMini, ImageFolder
 from minidl.datasets.vision import InMemoryDataset
@@ -83,6 +92,36 @@ def test_no_more_is_ahead_than_was_asked_for(prefetch, keyed):
     assert len(list(batches)) == 39
 
 
+class Stream(IterableDataset):
+    def __iter__(self):
+        worker = get_worker_info().id
+        for i in range(worker, 24, 2):
+            time.sleep(0.02 if worker == 0 else 0)
+            yield i
+
+    def __keyed__(self):
+        return True
+
+
+@fork
+def test_of_a_stream_each_worker_has_its_part():
+    batches = [batch.tolist() for batch in DataLoader(Stream(), 2, num_workers=2)]
+    assert batches[:4] == [[0, 2], [1, 3], [4, 6], [5, 7]] and len(batches) == 12
+
+
+@fork
+def test_a_fast_worker_does_not_make_all_that_is_ahead():
+    """Each keeps the memory of as many batches as it once had under way."""
+
+    def begin(index):
+        time.sleep(0.5 if index == 0 else 0)
+
+    batches = iter(DataLoader(Who(40, action=begin), 1, num_workers=4, prefetch_factor=2))
+    workers = [next(batches)[1].item() for _ in range(8)]
+    assert max(workers.count(i) for i in range(4)) <= 3
+    assert len(list(batches)) == 32
+
+
 @fork
 def test_a_failure_that_is_early_waits_for_its_turn():
     def fail(index):
@@ -135,6 +174,17 @@ class Tagged(ImageFolder):
         return index, super().__getitem__(index)
 
 
+class Batched(ImageFolder):
+    def __getbatch__(self, indices):
+        return NotImplemented
+
+
+class Transforming(ImageFolder):
+    @property
+    def transforms(self):
+        return lambda image, label: (image, python_random.random())
+
+
 class Finished(ImageFolder):
     def finish(self, image, label):
         return image, python_random.random()
@@ -150,6 +200,7 @@ def test_which_datasets_are_keyed(tmp_path):
         T.Lambda(lambda image: image),
         T.Compose([T.RandomApply([DrawsElsewhere(8)]), T.ToTensor()]),
         T.RandomOrder([T.ToTensor(), T.RandomChoice([T.Lambda(abs)])]),
+        T.Compose([T.ToTensor(), T.MixUp(num_classes=3, labels_getter=lambda sample: python_random.random())]),
     ]
     rows = minidl.zeros(3, 1, 8, 8)
 
@@ -172,6 +223,8 @@ def test_which_datasets_are_keyed(tmp_path):
     for dataset in (
         Tagged(tmp_path, own),
         Finished(tmp_path, own),
+        Batched(tmp_path, own),
+        Transforming(tmp_path),
         ImageFolder(tmp_path, own, loader=Image.open),
         ImageFolder(tmp_path, own, target_transform=int),
         DatasetFolder(tmp_path, Image.open, (".png",)),

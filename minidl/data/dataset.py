@@ -40,10 +40,10 @@ class Dataset(Generic[T]):
     It is asked first, where the loader collates so, and returns a finished batch or NotImplemented; its memory may come from
     ``minidl.data.shared.new_batch``, and then belongs to the loader.
 
-    A dataset may define ``__keyed__()``, which says whether a sample is the same whoever makes it and whatever was made before,
-    so that nothing matters but its index and the random numbers that are keyed by it. A DataLoader then lets whichever worker
-    is free make the next batch. Else, as in PyTorch, workers take turns, so that even a dataset that draws from a generator of
-    its own gives the same from run to run. minidl's own are keyed if their transforms are minidl's too.
+    A dataset with indices may define ``__keyed__()``, which says whether a sample is the same whoever makes it and whatever was
+    made before, so that nothing matters but its index and the random numbers that are keyed by it. A DataLoader then lets
+    whichever worker is free make the next batch. Else, as in PyTorch, workers take turns, so that even a dataset that draws from
+    a generator of its own gives the same from run to run. minidl's own are keyed if their transforms are minidl's too.
     """
 
     def __getitem__(self, index: Any) -> T:
@@ -73,13 +73,14 @@ class SkipSample(Exception):  # noqa: N818  (no error)
 def beside_getitem(dataset: Any, name: str) -> Any:
     """``dataset.__getitems__``, ``__getbatch__`` or ``__keyed__``: what tells more of the samples than ``__getitem__``.
 
-    None if there is none; or if a derived class has a ``__getitem__`` (or ``__getitems__``) of its own and not this: what it
-    returns is what counts.
+    None if there is none; or if a derived class has a ``__getitem__`` (or ``__getitems__``; or ``__getbatch__`` and not
+    ``__keyed__``) of its own and not this: what it returns is what counts.
     """
+    samples = {"__getitem__", "__getitems__"} | ({"__getbatch__"} if name == "__keyed__" else set())
     for kind in type(dataset).__mro__:
         if name in vars(kind):
             break
-        if "__getitem__" in vars(kind) or "__getitems__" in vars(kind):
+        if samples & vars(kind).keys():
             return None
     return getattr(dataset, name, None)
 

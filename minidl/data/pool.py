@@ -255,6 +255,9 @@ class Epoch(Iterator[tuple[int, Any]]):
         """Who gets the next job: the one whose turn it is, or the one with the fewest; None if there is enough to do."""
         n = len(self.given)
         following = [i % n for i in range(self.turn, self.turn + n) if i % n in self.open]
+        if not self.in_turn:  # memory for batches is each worker's own: none makes many more than the others
+            made = [number for _, number in self.order]
+            following = [i for i in following if made.count(i) <= self.prefetch]
         if not following or len(self.order) >= n * self.prefetch:
             return None
         number = following[0] if self.in_turn else min(following, key=lambda i: len(self.given[i]))
@@ -308,6 +311,7 @@ class Epoch(Iterator[tuple[int, Any]]):
 
     def close(self) -> None:
         """Give the pool back, or end it."""
+        self.early.clear()
         self._end()
 
     def __del__(self) -> None:

@@ -223,8 +223,8 @@ class ImageFolder(DatasetFolder):
     and by up to 78 in single values at sharp edges. Resized to half of ``draft``, they differed by 0.6 on average.
 
     Where ``transform`` is a ``Compose`` that begins with RandomResizedCrop and ends in ToTensor, or ToTensor and Normalize, a
-    DataLoader's workers decode a JPEG only down to the window that is kept: the pixels are the same, and a seventh of the work
-    is saved. A file that is cut off is an error as ever.
+    DataLoader's workers (or one thread alone) decode a JPEG only down to the window that is kept: the pixels are the same, and a
+    seventh of the work is saved. A file that is cut off is an error as ever.
 
     Attributes:
         imgs: the same as ``samples``. For the others see ``DatasetFolder``.

@@ -80,8 +80,8 @@ class VisionDataset(Dataset[tuple[Any, Any]]):
     @property
     def draws_by_key(self) -> bool:
         """Whether all that is random about a sample is keyed by it (see ``minidl.data.draws``)."""
-        own = self._transforms is None and self.target_transform is None and not self.finishes_otherwise
-        return own and is_keyed(self.transform)
+        usual = type(self).transforms is VisionDataset.transforms and not self.finishes_otherwise
+        return usual and self._transforms is None and self.target_transform is None and is_keyed(self.transform)
 
     @property
     def finishes_otherwise(self) -> bool:

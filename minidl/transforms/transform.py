@@ -38,7 +38,8 @@ class Transform:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for short_cut, round_these in SHORT_CUTS.items():
-            if round_these & vars(cls).keys() and short_cut not in vars(cls):  # an inherited one would go round them
+            defined = (vars(kind).keys() & {short_cut, *round_these} for kind in cls.__mro__)
+            if short_cut not in next(filter(None, defined)):  # an inherited one would go round what this class does
                 setattr(cls, short_cut, vars(Transform)[short_cut])
 
     batched = True  # takes (N, C, H, W); a plain function that a dataset is given may know single images only
@@ -112,8 +113,12 @@ def is_batched(transform: Callable[[Any], Any] | None) -> bool:
 def is_keyed(transform: Callable[[Any], Any] | None) -> bool:
     """Whether a transform draws only what is keyed by the sample (see ``minidl.data.draws``): it is minidl's own, and so are
     those in it."""
-    own = transform is None or type(transform).__module__.startswith("minidl.transforms.")
-    return own and not hasattr(transform, "lambd") and all(map(is_keyed, getattr(transform, "transforms", ())))
+    if transform is None:
+        return True
+    own = type(transform).__module__.startswith("minidl.transforms.") and not any(
+        map(callable, vars(transform).values())
+    )
+    return own and all(map(is_keyed, getattr(transform, "transforms", ())))
 
 
 def __getattr__(name: str) -> Any:

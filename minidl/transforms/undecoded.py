@@ -15,7 +15,8 @@ from PIL import Image
 MARGIN = 8  # rows that are decoded below those that are wanted: colours, at half the resolution, blend with what is next to them
 END = b"\xff\xd9"  # never among pixels, where every 0xFF has a zero behind it
 SEQUENTIAL = (0xC0, 0xC1)  # frames whose rows come in order: baseline, extended sequential
-SEGMENTS = (0xC4, 0xCC, *range(0xDB, 0xFF))  # what may come before a frame: tables, notes of applications, comments
+SEGMENTS = (0xC4, 0xCC, *range(0xDB, 0xFF))  # what may come before the pixels: tables, notes of applications, comments
+SCAN = 0xDA  # what the pixels begin with
 
 
 class Undecoded(NamedTuple):
@@ -61,15 +62,17 @@ def undecoded(path: str | os.PathLike[str]) -> Undecoded | None:
             return None
         file.seek(0)
         data = file.read()
-    at = 2
+    at, where = 2, 0
     while at + 9 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker in SEQUENTIAL:
-            height, width = int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+        if marker == SCAN and where:
+            height, width = (int.from_bytes(data[i : i + 2], "big") for i in (where, where + 2))
             most = Image.MAX_IMAGE_PIXELS  # Pillow warns of larger ones, and refuses them
             fits = height > 0 and width > 0 and (most is None or height * width <= most)
-            return Undecoded(data, height, width, at + 5) if fits and data.rfind(END, at) > 0 else None
-        if marker not in SEGMENTS:
+            return Undecoded(data, height, width, where) if fits and data.rfind(END, at) > 0 else None
+        if marker in SEQUENTIAL and not where:
+            where = at + 5
+        elif marker not in SEGMENTS:
             return None
         at += 2 + length
     return None

@@ -20,7 +20,8 @@ PART = 1 << 18  # of a product by tiles, for one thread at least
 PACKED = 1 << 13  # numbers of the right factor, for one thread at least
 LEAST_COLUMNS = 8  # of the right factor: its strips of 16 are then half full
 PACKING = 16  # multiplications that take as long as packing or turning one number
-ITS_OWN = 2 * PACKING  # columns for each thread, for which it packs the left factor for itself
+ITS_OWN = 3 * PACKING  # columns for each thread, for which it packs the left factor for itself
+ITS_CACHE = 1 << 20  # bytes of the left factor, at most, for that
 COLUMNS = 48  # of a product that is computed transposed, at a time: as many as tiles of 6 rows and blocks of 16 go into
 _NOTHING, _NOWHERE = np.zeros(0, np.float32), (np.zeros((0, 0, 0, 0), np.float32), np.zeros((0, 0, 0), np.float32))
 LEAST_ROWS = 16  # of the left factor for each thread: fewer do not pay for packing the right one
@@ -130,7 +131,8 @@ def _by_tiles_transposed(fast: Any, a: np.ndarray, b: np.ndarray, turned: bool, 
     else:
         crew = team(pieces, PART / (a.size * COLUMNS), pieces=4)
         threads = members(crew)
-        copies = workspace("strips", (threads if columns >= ITS_OWN * threads else 1, lanes, a.shape[1], 16), a.dtype)
+        each = columns >= ITS_OWN * threads and a.nbytes <= ITS_CACHE
+        copies = workspace("strips", (threads if each else 1, lanes, a.shape[1], 16), a.dtype)
         packers = _packers(copies[0])
         blocks = workspace("whole", (threads, COLUMNS, 16 * lanes), a.dtype)
     fast.matmul_transposed(crew, packers, COLUMNS, a, b, turned, bias, copies, blocks, out)
