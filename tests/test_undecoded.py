@@ -95,6 +95,14 @@ def test_others_are_left_to_pillow(tmp_path, monkeypatch):
     assert undecoded(path) is None
 
 
+def test_a_seventh_of_the_rows_lies_below_the_windows():
+    """What the docstrings say is saved."""
+    minidl.manual_seed(0)
+    params = T.RandomResizedCrop(224).make_params((10_000, 3, 512, 768))
+    below = 1 - (params["top"] + params["height"]).mean() / 512
+    assert 1 / 8 < below < 1 / 6
+
+
 @pytest.fixture
 def photographs(tmp_path):
     for i in range(12):

@@ -217,8 +217,8 @@ class DataLoader(Generic[T]):
 
     def _in_turn(self) -> bool:
         """Whether workers take turns: it may matter who makes a batch."""
-        keyed = self.worker_init_fn is None and self.collate_fn in (default_collate, default_convert)
-        return self.in_order and (self._iterable or not (keyed and is_keyed(self.dataset)))
+        own = self.worker_init_fn is None and self.collate_fn in (default_collate, default_convert)
+        return self.in_order and (self._iterable or not (own and is_keyed(self.dataset)))
 
     def _fetch_here(self, jobs: Iterator[Job]) -> Iterator[tuple[int, Any]]:
         """As ``pool.Epoch``: the number of batches handed out with this one, and the batch."""

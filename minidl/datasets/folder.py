@@ -19,7 +19,7 @@ from minidl.datasets.vision import VisionDataset
 from minidl.dtypes import get_default_dtype
 from minidl.tensor import Tensor
 from minidl.transforms.ending import Ending, ending_of
-from minidl.transforms.undecoded import undecoded
+from minidl.transforms.undecoded import decoded, undecoded
 
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -49,10 +49,7 @@ def default_loader(path: str | os.PathLike[str], draft: tuple[int, int] | None =
     with open(path, "rb") as file, Image.open(file) as image:
         if draft is not None:
             image.draft(None, (draft[1], draft[0]))  # changes nothing but JPEGs
-        if image.mode != "RGB":
-            return image.convert("RGB")
-        image.load()  # ``convert`` would make a copy
-        return image
+        return decoded(image)
 
 
 class DatasetFolder(VisionDataset):

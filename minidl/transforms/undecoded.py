@@ -44,10 +44,19 @@ class Undecoded(NamedTuple):
             height = (rows + MARGIN).to_bytes(2, "big")
             data = b"".join((data[: self.where], height, data[self.where + 2 :]))
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            if image.mode != "RGB":
-                return image.convert("RGB")
-            image.load()
-            return image
+            return decoded(image)
+
+
+def decoded(image: Image.Image) -> Image.Image:
+    """An image that Pillow has opened, in mode "RGB" and independent of its file.
+
+    Raises:
+        OSError: (or another exception of Pillow) if it cannot be read, or is truncated.
+    """
+    if image.mode != "RGB":
+        return image.convert("RGB")
+    image.load()  # ``convert`` would make a copy
+    return image
 
 
 def undecoded(path: str | os.PathLike[str]) -> Undecoded | None:
