@@ -83,12 +83,12 @@ class Draw:
         return np.random.default_rng(self.integer(0, 2**32 - 1))
 
     def array(self, shape: Sequence[int], spec: Reals = ORDINARY, distinct: bool = False) -> np.ndarray:
-        """A float64 array; with ``distinct`` no two values are closer than 0.05 (for max, sort and the like)."""
+        """A float64 array; with ``distinct`` all values are near different multiples of 0.1 (for max, sort and the like)."""
         rng = self.generator()
         shape = tuple(shape)
         if distinct:
             n = int(np.prod(shape))
-            return (rng.permutation(n) * 0.1 - n * 0.05 + rng.uniform(-0.02, 0.02, n)).reshape(shape)
+            return ((rng.permutation(n) - n // 2) * 0.1 + rng.uniform(-0.02, 0.02, n)).reshape(shape)
         x = rng.uniform(spec.low, spec.high, shape)
         for kink in spec.kinks:
             near = np.abs(x - kink) < spec.margin
