@@ -50,6 +50,9 @@ _WAITING, _CALLED, _LOCK, _OPEN, _INSIDE, _HELPERS, _NEXT, _PARTS, _LENGTH, _JOB
     0, LINE * BOARD, LINE
 )
 
+# ``_NEXT`` counts how many parts the caller has taken, and, times this, how many the helpers have.
+_FROM_THE_END = 1 << 32
+
 
 # -- words that several threads see ------------------------------------------------------------------------------------
 
@@ -187,13 +190,22 @@ else:
 
 
 @inner
+def _left(board):
+    """Whether there are parts that nobody has taken."""
+    taken = _read(board + _NEXT)
+    return taken % _FROM_THE_END + taken // _FROM_THE_END < _read(board + _PARTS)
+
+
+@inner
 def _take_parts(board, who):
     job, arguments = _read(board + _JOB), _read(board + _ARGUMENTS)
     parts, length = _read(board + _PARTS), _read(board + _LENGTH)
     while True:
-        part = _add(board + _NEXT, 1)
-        if part >= parts:
+        taken = _add(board + _NEXT, 1 if who == 0 else _FROM_THE_END)
+        first, last = taken % _FROM_THE_END, taken // _FROM_THE_END
+        if first + last >= parts:
             return
+        part = first if who == 0 else parts - 1 - last
         _call(job, arguments, who, part, length * part // parts, length * (part + 1) // parts)
 
 
@@ -236,7 +248,7 @@ def serve(board, me, patience):
     _add(board + _WAITING, 1)
     looks = 0
     while looks < patience and _read(board + _CALLED) == called:
-        if _read(board + _OPEN) != 0 and _read(board + _NEXT) < _read(board + _PARTS) and me <= _read(board + _HELPERS):
+        if _read(board + _OPEN) != 0 and _left(board) and me <= _read(board + _HELPERS):
             _add(board + _INSIDE, 1)
             if _read(board + _OPEN) != 0 and me <= _read(board + _HELPERS):  # it may be another job by now
                 _take_parts(board, me)
