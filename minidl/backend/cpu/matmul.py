@@ -46,8 +46,8 @@ class CpuMatmul(MatmulKernels):
             if work >= (MEDIUM if fast is None else SMALL):
                 _note(a, b, "BLAS", "no compiled kernels" if fast is None else "dtype, layout or shape")
                 # BLAS's own threads, unless fewer are wanted: ours would have to hand Python's lock to each other.
-                return super().matmul(a, b, bias) if get_num_threads() == cores() else _by_blas(a, b, bias)
-            if work < SMALL // 2 or work >= ALONE:
+                return _by_blas(a, b, bias)
+            if work < SMALL // 2:
                 return super().matmul(a, b, bias)
             with single_blas:  # else its threads go on spinning for a while, and take the cores from ours
                 return super().matmul(a, b, bias)
@@ -140,13 +140,15 @@ def _by_tiles_transposed(fast: Any, a: np.ndarray, b: np.ndarray, turned: bool, 
 
 def _by_blas(a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:
     out = np.empty((len(a), b.shape[1]), a.dtype)
+    by_rows = len(a) >= b.shape[1]
 
-    def part(rows: Span) -> None:
-        here = slice(*rows)
-        np.matmul(a[here], b, out=out[here])
+    def part(span: Span) -> None:
+        rows, columns = (slice(*span), slice(None)) if by_rows else (slice(None), slice(*span))
+        here = out[rows, columns]
+        np.matmul(a[rows], b[:, columns], out=here)
         if bias is not None:
-            out[here] += bias
+            here += bias[columns]
 
     with single_blas:
-        share(part, spans(len(a), LEAST_ROWS, pieces=1))
+        share(part, spans(max(out.shape), LEAST_ROWS, pieces=1))
     return out
