@@ -8,13 +8,13 @@ import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.explain import is_explaining, note
-from minidl.backend.cpu.threads import Span, Team, cores, get_num_threads, members, share, single_blas, spans, team
+from minidl.backend.cpu.threads import Span, Team, members, share, single_blas, spans, team
 from minidl.backend.cpu.workspace import workspace
 from minidl.backend.reference.matmul import MatmulKernels
 
 TINY = 1 << 14  # multiplications: for fewer NumPy's call is all that counts
-SMALL = 1 << 18  # for fewer OpenBLAS takes one thread
-ALONE = 2 << 20  # for fewer BLAS's threads gain less than they disturb
+SMALL = 1 << 18  # for fewer there is nothing to say about it
+ALONE = 1 << 17  # for fewer OpenBLAS takes one thread by itself
 MEDIUM = 6 << 20  # for fewer a second thread is not worth waking, by BLAS
 PART = 1 << 18  # of a product by tiles, for one thread at least
 PACKED = 1 << 13  # numbers of the right factor, for one thread at least
@@ -24,7 +24,8 @@ ITS_OWN = 3 * PACKING  # columns for each thread, for which it packs the left fa
 ITS_CACHE = 1 << 20  # bytes of the left factor, at most, for that
 COLUMNS = 48  # of a product that is computed transposed, at a time: as many as tiles of 6 rows and blocks of 16 go into
 _NOTHING, _NOWHERE = np.zeros(0, np.float32), (np.zeros((0, 0, 0, 0), np.float32), np.zeros((0, 0, 0), np.float32))
-LEAST_ROWS = 16  # of the left factor for each thread: fewer do not pay for packing the right one
+LEAST_ROWS = 16  # of the left factor for tiles: fewer do not pay for packing the right one
+LEAST_LINES = 16  # of a product by BLAS, for one thread at least
 
 
 class CpuMatmul(MatmulKernels):
@@ -45,12 +46,7 @@ class CpuMatmul(MatmulKernels):
         if fast is None or a.dtype.char != "f" or not _packable(a, b):
             if work >= (MEDIUM if fast is None else SMALL):
                 _note(a, b, "BLAS", "no compiled kernels" if fast is None else "dtype, layout or shape")
-                # BLAS's own threads, unless fewer are wanted: ours would have to hand Python's lock to each other.
-                return _by_blas(a, b, bias)
-            if work < SMALL // 2:
-                return super().matmul(a, b, bias)
-            with single_blas:  # else its threads go on spinning for a while, and take the cores from ours
-                return super().matmul(a, b, bias)
+            return super().matmul(a, b, bias) if work < ALONE else _by_blas(a, b, bias)
         _note(a, b, "register tiles", "float32")
         return _by_tiles(fast, a, b, bias)
 
@@ -139,8 +135,9 @@ def _by_tiles_transposed(fast: Any, a: np.ndarray, b: np.ndarray, turned: bool, 
 
 
 def _by_blas(a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:
+    """By our threads, each with a BLAS of one. (BLAS's own spin for some 20 ms after a product, and take cores from the next.)"""
     out = np.empty((len(a), b.shape[1]), a.dtype)
-    by_rows = len(a) >= b.shape[1]
+    by_rows, lines = len(a) >= b.shape[1], max(out.shape)
 
     def part(span: Span) -> None:
         rows, columns = (slice(*span), slice(None)) if by_rows else (slice(None), slice(*span))
@@ -150,5 +147,5 @@ def _by_blas(a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:
             here += bias[columns]
 
     with single_blas:
-        share(part, spans(max(out.shape), LEAST_ROWS, pieces=1))
+        share(part, spans(lines, LEAST_LINES if len(a) * b.size >= MEDIUM else lines, pieces=1))
     return out

@@ -16,6 +16,7 @@ import os
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -99,7 +100,7 @@ class _Job:
         self.results: list[Any] = [None] * len(parts)
         self.errors: dict[int, BaseException] = {}
         self.lock, self.done = threading.Lock(), threading.Lock()
-        self.taken = self.running = 0
+        self.left, self.running = deque(range(len(parts))), 0
         self.done.acquire()
         self.awaited = False
 
@@ -107,10 +108,10 @@ class _Job:
         """Do parts until none is left. The caller itself (``helper=0``) is not waited for, wherever Ctrl-C may find it."""
         while True:
             with self.lock:
-                i = self.taken
-                if i == len(self.parts):
+                if not self.left:
                     return
-                self.taken += 1
+                # From both ends: so each thread tends to get the part whose numbers it made last, and finds them in its cache.
+                i = self.left.pop() if helper else self.left.popleft()
                 self.running += helper
             try:
                 self.results[i] = self.function(self.parts[i])
@@ -119,14 +120,14 @@ class _Job:
             with self.lock:
                 self.running -= helper
                 if self.errors:
-                    self.taken = len(self.parts)  # the rest is not wanted any more
+                    self.left.clear()  # the rest is not wanted any more
                 if self.awaited and not self.running:
                     self.done.release()
 
     def wait(self) -> None:
         """Until every part that was begun has ended. A thread of the pool that comes too late finds nothing to do."""
         with self.lock:
-            self.taken = len(self.parts)
+            self.left.clear()
             self.awaited = self.running > 0
         if self.awaited:
             self.done.acquire()

@@ -10,7 +10,8 @@ class BlockKernels:
     """Reference: one block after another."""
 
     xp: Any
-    block_bytes = 4 << 20  # of temporary arrays: smaller ones stay in the cache, but threads then wait longer for Python's lock
+    # Of temporary arrays. Smaller ones would stay in the cache, but threads would wait for Python's lock more often.
+    block_bytes = 4 << 20
 
     def blocks(self, batch: int, bytes_per_item: int) -> list[slice]:
         """Cut a batch into runs of items whose temporaries fit in ``block_bytes``."""

@@ -46,11 +46,12 @@ _PAUSE = {"x86_64": "llvm.x86.sse2.pause", "AMD64": "llvm.x86.sse2.pause"}.get(p
 _yield_core = types.ExternalFunction("sched_yield", types.int32()) if sys.platform != "win32" else None
 HELD_UP = 4096  # looks after which a waiting thread offers its core to others: whom it waits for may need it
 
-_WAITING, _CALLED, _LOCK, _OPEN, _INSIDE, _HELPERS, _NEXT, _PARTS, _LENGTH, _JOB, _ARGUMENTS = range(
+_WAITING, _CALLED, _LOCK, _OPEN, _INSIDE, _HELPERS, _TAKEN, _PARTS, _LENGTH, _JOB, _ARGUMENTS = range(
     0, LINE * BOARD, LINE
 )
 
-# ``_NEXT`` counts how many parts the caller has taken, and, times this, how many the helpers have.
+# ``_TAKEN`` counts the parts that the caller has taken, from the first one on, and, times this, those that helpers have, from the
+# last one back. So each thread tends to get the part whose numbers it made in the kernel before, and finds them in its cache.
 _FROM_THE_END = 1 << 32
 
 
@@ -192,7 +193,7 @@ else:
 @inner
 def _left(board):
     """Whether there are parts that nobody has taken."""
-    taken = _read(board + _NEXT)
+    taken = _read(board + _TAKEN)
     return taken % _FROM_THE_END + taken // _FROM_THE_END < _read(board + _PARTS)
 
 
@@ -201,7 +202,7 @@ def _take_parts(board, who):
     job, arguments = _read(board + _JOB), _read(board + _ARGUMENTS)
     parts, length = _read(board + _PARTS), _read(board + _LENGTH)
     while True:
-        taken = _add(board + _NEXT, 1 if who == 0 else _FROM_THE_END)
+        taken = _add(board + _TAKEN, 1 if who == 0 else _FROM_THE_END)
         first, last = taken % _FROM_THE_END, taken // _FROM_THE_END
         if first + last >= parts:
             return
@@ -227,7 +228,7 @@ def run(team, job, arguments):
     _write(board + _HELPERS, helpers)
     _write(board + _LENGTH, length)
     _write(board + _PARTS, parts)
-    _write(board + _NEXT, 0)
+    _write(board + _TAKEN, 0)
     _write(board + _OPEN, 1)
     _take_parts(board, 0)
     _write(board + _OPEN, 0)
