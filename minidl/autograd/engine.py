@@ -114,12 +114,16 @@ def _walk(
             held = slots[output]
             slots[output] = (g, owned) if held is None else _add(held, g, owned)
 
+    checks = anomaly.on and anomaly.check_nan
     with set_grad_enabled(create_graph), np.errstate(all="ignore"):
         for edge, g in roots:
             send(edge, g, False)
-        while heap:
-            node = heapq.heappop(heap)[1]
-            gs: Any = [None if held is None else held[0] for held in pending.pop(node)]
+        following: tuple[int, Node] | None = None  # of those that wait, one that is not in the heap
+        while heap or following:
+            _, node = heapq.heappop(heap) if following is None else heapq.heappushpop(heap, following)
+            following = None
+            slots = pending.pop(node)
+            gs: Any = [slots[0][0]] if len(slots) == 1 else [None if held is None else held[0] for held in slots]
             if node.hooks:
                 for output, hook in list(node.hooks.values()):
                     if gs[output] is not None:
@@ -127,7 +131,7 @@ def _walk(
             if node.retained:
                 _retain(node, gs)
             results: Any
-            if useful is None or wanted is None:
+            if wanted is None or useful is None:
                 results = node.pull(gs, create_graph)
             else:
                 for output, g in enumerate(gs):
@@ -137,17 +141,23 @@ def _walk(
                 if not any(needs):
                     continue
                 results = _pull_some(node, gs, create_graph, needs)
-            if anomaly.on and anomaly.check_nan:
+            if checks:
                 _check_nan(node, results)
             if not keep_graph:
                 node.release()
-            for i, (to, g) in enumerate(zip(node.edges, results, strict=True)):
-                if to is None or g is None:
+            edges = node.edges
+            for i, g in enumerate(results):
+                to = None if g is None else edges[i]
+                if to is None:
                     continue
-                if wanted is None and isinstance(to[0], Node) and to[0] not in pending and to[0].outputs == 1:
+                target = to[0]
+                if wanted is None and isinstance(target, Node) and target not in pending and target.outputs == 1:
                     # By far the most frequent case, for speed: the first cotangent of a node with one output.
-                    pending[to[0]] = [(g, False)]
-                    heapq.heappush(heap, (-to[0].number, to[0]))
+                    pending[target] = [(g, False)]
+                    if following is None:
+                        following = (-target.number, target)
+                    else:
+                        heapq.heappush(heap, (-target.number, target))
                 else:
                     send(to, g, node.owns_results and _fresh(g, i, results, gs))
             results = gs = g = None  # or they would live through the next pull

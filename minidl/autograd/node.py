@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from minidl.tensor import Tensor, Version
 
@@ -51,6 +51,7 @@ class Node:
         made_at: the calling line and module, in anomaly mode.
     """
 
+    frees: ClassVar[tuple[str, ...]] = ()  # attributes that hold saved values, too
     edges: Sequence[Edge | None] = ()
     needs: tuple[bool, ...] = ()
     number: int = 0
@@ -79,6 +80,8 @@ class Node:
         """Forget the saved values: the memory is free for the rest of the walk."""
         self.saved = None
         self.released = True
+        for name in self.frees:
+            self.__dict__.pop(name, None)
 
     def save(self, index: int, array: Any, version: Version | None) -> None:
         """Keep an array (or a number) for the gradient; ``version`` tells if it is changed meanwhile.

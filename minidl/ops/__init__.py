@@ -25,6 +25,7 @@ from minidl.ops import (
     scan,
     selection,
     shape,
+    short,
     sorting,
     special,
     unary,

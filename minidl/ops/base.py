@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, ClassVar
 
@@ -45,11 +46,10 @@ from minidl.tensor import Tensor
 MANY = 1 << 17  # elements: for fewer a function of single elements is not cut into pieces
 registry: dict[str, type[Op]] = {}  # every op by its class name: drives the gradient tests and the op table
 
-Rule = tuple[
-    Callable[..., Any], "int | None", tuple[int, ...], bool
-]  # vjp, which input (None: all), what it wants, rest
-
-Plan = tuple[tuple[Rule, ...], tuple[bool, ...], tuple[int, ...]]  # the rules to run, which inputs want, what to save
+# A vjp, which input's gradient it gives (None: all), what it wants, and whether it wants all inputs.
+Rule = tuple[Callable[..., Any], "int | None", tuple[int, ...], bool]
+# The vjps to run, each with its input and what it wants; which inputs want a gradient; what to save.
+Plan = tuple[tuple[tuple[Callable[..., Any], "int | None", tuple[int, ...]], ...], tuple[bool, ...], tuple[int, ...]]
 new = Tensor.__new__
 
 
@@ -73,13 +73,12 @@ class Op(Node):
     is_view: ClassVar[bool] = False
     pointwise: ClassVar[bool] = False
     quiet: ClassVar[bool] = False  # silence NumPy's warnings about division by zero and the like
-    frees: ClassVar[tuple[str, ...]] = ()
     samples: ClassVar[Any] = None
     rules: ClassVar[tuple[Rule, ...]] = ()
     arguments: ClassVar[tuple[str, ...]] = ()
 
     owns_results = True
-    active: tuple[Rule, ...] = ()  # the rules that this call's wanted gradients need
+    active: tuple[Any, ...] = ()  # the vjps that this call's wanted gradients need, see ``Plan``
     input_shapes: tuple[Any, ...] | None = None
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
@@ -152,14 +151,14 @@ class Op(Node):
             for a in arrays:
                 if type(a) is not kind and not (a is None or isinstance(a, (float, int, np.generic, xp.array_type))):
                     raise self._wrong_operand(inputs)
-        cut = self.pointwise and first.size >= MANY
-        forward = partial(xp.by_pieces, self.forward) if cut else self.forward
         try:
-            if self.quiet:
+            if self.pointwise and first.size >= MANY:
+                result = self._by_pieces(xp, arrays)
+            elif self.quiet:
                 with np.errstate(all="ignore"):
-                    result = forward(xp, *arrays)
+                    result = self.forward(xp, *arrays)
             else:
-                result = forward(xp, *arrays)
+                result = self.forward(xp, *arrays)
         except (ValueError, TypeError, RuntimeError, IndexError) as error:
             raise self._explain(error, arrays) from error
         if type(result) is not kind and isinstance(result, (np.generic, float, int)):  # NumPy's form of a 0-d result
@@ -172,8 +171,14 @@ class Op(Node):
             self._record(inputs, y)
         return y
 
+    def _by_pieces(self, xp: Any, arrays: list[Any]) -> Any:
+        with np.errstate(all="ignore") if self.quiet else nullcontext():
+            return xp.by_pieces(partial(self.forward, xp), *arrays)
+
     def _record(self, inputs: tuple[Any, ...], y: Tensor) -> None:
         """If an input wants a gradient: become the node that made ``y``."""
+        array = y.array
+        shape, is_broadcast = array.shape if self.broadcasts else None, False
         edges: list[Any] = []
         wanted, bit = 0, 1
         for x in inputs:
@@ -187,6 +192,8 @@ class Op(Node):
                     edge = x, 0
                 if edge is not None:
                     wanted += bit
+                    if shape is not None and x.array.shape != shape:
+                        is_broadcast = True
             edges.append(edge)
             bit += bit
         if not wanted:
@@ -195,7 +202,6 @@ class Op(Node):
         if plan is None:
             plan = self._plans[wanted + bit] = self._plan(tuple([edge is not None for edge in edges]))
         self.active, self.needs, saves = plan
-        array = y.array
         if not self.active or array.dtype.kind not in "fV":
             return
         self.edges = edges
@@ -209,12 +215,8 @@ class Op(Node):
                     saved[i] = x.array, version, version.count
                 else:
                     saved[i] = x, None, 0
-        if self.broadcasts:
-            shape = array.shape
-            for x in inputs:
-                if isinstance(x, Tensor) and x.array.shape != shape:
-                    self.input_shapes = tuple([getattr(x, "shape", None) for x in inputs])
-                    break
+        if is_broadcast:
+            self.input_shapes = tuple([getattr(x, "shape", None) for x in inputs])
         if anomaly.on:
             self.made_at = where_called()
         y._node = self
@@ -222,11 +224,13 @@ class Op(Node):
     @classmethod
     def _plan(cls, needs: tuple[bool, ...]) -> Plan:
         """Which vjps to run, and so what to save, when these inputs want gradients."""
-        rules = tuple(rule for rule in cls.rules if rule[1] is None or needs[rule[1]])
-        saves = {i for _, _, wants, _ in rules for i in wants}
-        if any(rest for *_, rest in rules):
-            saves.update(range(len(needs)))
-        return rules, needs, tuple(sorted(saves))
+        everything = tuple(range(len(needs)))
+        steps = tuple(
+            (function, wrt, everything if rest else wants)
+            for function, wrt, wants, rest in cls.rules
+            if wrt is None or needs[wrt]
+        )
+        return steps, needs, tuple(sorted({i for *_, wants in steps for i in wants}))
 
     # -- the way back -------------------------------------------------------------------------------------------------
 
@@ -234,26 +238,31 @@ class Op(Node):
         """Return the gradient of every input that wants one."""
         if self.released and self.frees:
             self.restore(OUTPUT, create_graph)  # raises
-        g = cotangents[0]
-        results: list[Any] = [None] * len(self.edges)
-        for function, wrt, wants, rest in self.active:
-            if wrt is not None and not self.needs[wrt]:
+        g, needs, saves = cotangents[0], self.needs, self.saved
+        results: list[Any] = [None] * len(needs)
+        for function, wrt, wants in self.active:
+            if wrt is not None and not needs[wrt]:
                 continue
-            values = []
-            for i in range(len(self.edges)) if rest else wants:
-                saved = None if create_graph or self.saved is None else self.saved[i]
-                if saved is not None and (saved[1] is None or saved[1].count == saved[2]):
-                    values.append(saved[0])
-                else:  # the general case, and the errors
-                    values.append(self.restore(i, create_graph))
-            if self.pointwise and wants and not create_graph and g.size >= MANY:
-                result = backend_of(g).by_pieces(function, self, g, *values)
+            if not wants:
+                result = function(self, g)
             else:
-                result = function(self, g, *values)
+                values = []
+                for i in wants:
+                    saved = None if create_graph or saves is None else saves[i]
+                    if saved is not None and (saved[1] is None or saved[1].count == saved[2]):
+                        values.append(saved[0])
+                    else:  # the general case, and the errors
+                        values.append(self.restore(i, create_graph))
+                if self.pointwise and not create_graph and g.size >= MANY:
+                    result = backend_of(g).by_pieces(function, self, g, *values)
+                else:
+                    result = function(self, g, *values)
             if wrt is not None:
                 results[wrt] = result
             elif isinstance(result, (tuple, list)):
                 results = list(result)
+                if len(results) != len(needs):
+                    raise RuntimeError(f"{self.name} made {len(results)} gradients for {len(needs)} inputs")
             else:
                 results[0] = result
         if self.input_shapes is not None:
@@ -261,11 +270,6 @@ class Op(Node):
                 if results[i] is not None and results[i].shape != shape:
                     results[i] = sum_to(results[i], shape)
         return results
-
-    def release(self) -> None:
-        super().release()
-        for name in self.frees:
-            self.__dict__.pop(name, None)
 
     # -- dtypes and errors --------------------------------------------------------------------------------------------
 

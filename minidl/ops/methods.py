@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from minidl.ops import (
 from minidl.ops import shape as shaping
 from minidl.ops.base import Op, cast
 from minidl.ops.inplace import in_place, in_place_sum
+from minidl.ops.short import short
 from minidl.tensor import Tensor, to_array
 from minidl.tensor import TensorMethods as RuntimeMethods
 
@@ -72,22 +74,22 @@ class TensorMethods:
     # -- operators ----------------------------------------------------------------------------------------------------
 
     def __add__(self, other: Any) -> Tensor:
-        return elementwise.Add()(self, other)
+        return short(elementwise.Add, operator.add, self, other)
 
     def __radd__(self, other: Any) -> Tensor:
-        return elementwise.Add()(self, other)
+        return short(elementwise.Add, operator.add, self, other)
 
     def __sub__(self, other: Any) -> Tensor:
-        return elementwise.Sub()(self, other)
+        return short(elementwise.Sub, operator.sub, self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
         return elementwise.Sub()(other, self)
 
     def __mul__(self, other: Any) -> Tensor:
-        return elementwise.Mul()(self, other)
+        return short(elementwise.Mul, operator.mul, self, other)
 
     def __rmul__(self, other: Any) -> Tensor:
-        return elementwise.Mul()(self, other)
+        return short(elementwise.Mul, operator.mul, self, other)
 
     def __truediv__(self, other: Any) -> Tensor:
         return elementwise.Div()(self, other)
