@@ -56,6 +56,7 @@ __all__ = [
     "scan",
     "selection",
     "shape",
+    "short",
     "sorting",
     "special",
     "unary",

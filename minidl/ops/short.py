@@ -1,7 +1,7 @@
 """The short way of sums, differences and products.
 
-What ``Op.__call__`` has to find out about its inputs takes longer than to add a few numbers. But operators are most often given a Tensor
-and another one of its floating point dtype, or a number, all small and on the CPU: then there is nothing to find out. The
+What ``Op.__call__`` has to find out about its inputs takes longer than to add a few numbers. But operators are most often given a
+Tensor and another one of its floating point dtype, or a number, all small and on the CPU: then there is nothing to find out. The
 result and the graph are the same (``tests/test_short.py`` holds both ways together). Whatever else they are given goes the
 ordinary way, and so does what NumPy cannot do.
 """
