@@ -393,6 +393,18 @@ def test_dropout_drops_the_right_share_and_scales() -> None:
     assert abs((y == 0).sum() - n * p) < 6 * math.sqrt(n * p * (1 - p))
 
 
+def test_dropout_draws_alike_and_keeps_the_layout() -> None:
+    """Which elements are dropped does not depend on how they lie in memory; the result lies there as its input does."""
+    last = minidl.Tensor.wrap(np.ones((2, 5, 6, 3), np.float32).transpose(0, 3, 1, 2))
+    results = []
+    for x in (minidl.ones(2, 3, 5, 6), last):
+        minidl.manual_seed(5)
+        y = nn.Dropout(0.4)(x)
+        assert y.array.strides == x.array.strides
+        results.append(y.numpy())
+    np.testing.assert_array_equal(*results)
+
+
 @pytest.mark.parametrize(("layer", "shape"), [(nn.Dropout1d, (50, 40, 6)), (nn.Dropout2d, (50, 40, 3, 2))])
 def test_channel_dropout_drops_whole_channels(layer: type, shape: tuple[int, ...]) -> None:
     minidl.manual_seed(4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from minidl.ops.base import at_place
+from minidl.ops.base import at_place, raw
 from minidl.tensor import Tensor
 
 
@@ -16,8 +16,13 @@ def _mask(shape: tuple[int, ...], input: Tensor, p: float) -> Tensor:
     # 32 random bits for an element, compared as an integer: floats would take twice as long to draw.
     bits = default_generator.bits32(math.prod(shape)).reshape(shape)
     keep = bits >= round(p * 2**32)  # a p of 1 is more than 32 bits hold
-    scale = 1 / (1 - p) if p < 1 else 0.0
-    return Tensor.wrap(input.backend.from_numpy(keep.astype(input.dtype) * input.dtype.type(scale)))
+    scale = input.dtype.type(1 / (1 - p) if p < 1 else 0.0)
+    mask = input.backend.from_numpy(keep * scale)
+    if mask.shape == input.shape:
+        laid_out = input.backend.xp.empty_like(raw(input))  # in memory like the input, with which it is multiplied twice
+        laid_out[...] = mask
+        mask = laid_out
+    return Tensor.wrap(mask)
 
 
 def _check(p: float) -> None:

@@ -1,4 +1,4 @@
-"""Max pooling on the CPU: output rows, or images, shared among threads."""
+"""Pooling on the CPU: output rows, or images, shared among threads."""
 
 from __future__ import annotations
 
@@ -26,10 +26,8 @@ class CpuPool(PoolKernels):
         x = nhwc(x)
         y = empty_nhwc((len(x), *window.out, x.shape[3]), x.dtype)
         index = np.empty(y.shape, window.index_dtype)
-        corner = window.padding[0][0], window.padding[1][0]
         rows = len(y) * window.out[0]
-        crew = team(rows, PART * rows / x.size)
-        fast.max_pool_rows(crew, x, window.kernel, window.stride, corner, window.dilation, y, index)
+        fast.max_pool_rows(team(rows, PART * rows / x.size), x, *_geometry(window), y, index)
         return nchw(y), nchw(index)
 
     def max_pool2d_scatter(self, g: Any, index: Any, window: Window) -> Any:
@@ -38,7 +36,29 @@ class CpuPool(PoolKernels):
             return super().max_pool2d_scatter(g, index, window)
         g, index = nhwc(g), nhwc(index)
         x = empty_nhwc((len(g), *window.size, g.shape[3]), g.dtype)
-        corner = window.padding[0][0], window.padding[1][0]
-        crew = team(len(x), PART * len(x) / max(1, x.size))
-        fast.max_pool_scatter(crew, g, index, window.kernel, window.stride, corner, window.dilation, x)
+        fast.max_pool_scatter(team(len(x), PART * len(x) / max(1, x.size)), g, index, *_geometry(window), x)
         return nchw(x)
+
+    def sum_pool2d(self, x: Any, window: Window) -> Any:
+        fast = fast_kernels()
+        if fast is None or x.dtype.char not in "fd" or not x.size:
+            return super().sum_pool2d(x, window)
+        x = nhwc(x)
+        y = empty_nhwc((len(x), *window.out, x.shape[3]), x.dtype)
+        rows = len(y) * window.out[0]
+        fast.sum_pool_rows(team(rows, PART * rows / x.size), x, *_geometry(window), y)
+        return nchw(y)
+
+    def sum_pool2d_grad(self, g: Any, window: Window) -> Any:
+        fast = fast_kernels()
+        if fast is None or g.dtype.char not in "fd" or not g.size:
+            return super().sum_pool2d_grad(g, window)
+        g = nhwc(g)
+        x = empty_nhwc((len(g), *window.size, g.shape[3]), g.dtype)
+        fast.sum_pool_spread(team(len(x), PART * len(x) / max(1, x.size)), g, *_geometry(window), x)
+        return nchw(x)
+
+
+def _geometry(window: Window) -> tuple[tuple[int, int], ...]:
+    """Kernel, stride, corner and dilation, as the compiled kernels take them."""
+    return window.kernel, window.stride, (window.padding[0][0], window.padding[1][0]), window.dilation

@@ -110,18 +110,26 @@ class PoolKernels:
 
     def sum_pool2d(self, x: Any, window: Window) -> Any:
         """Return the sum of each window."""
-        padded = self.pad_nhwc(x.transpose(0, 2, 3, 1), window.padding)
         y = self.xp.zeros((x.shape[0], *window.out, x.shape[1]), dtype=x.dtype)
-        for _, _, rows, cols in window.taps():
-            y += padded[:, rows, cols]
+
+        def block(images: slice) -> None:
+            padded, here = self.pad_nhwc(x[images].transpose(0, 2, 3, 1), window.padding), y[images]
+            for _, _, rows, cols in window.taps():
+                here += padded[:, rows, cols]
+
+        self.each(block, self._image_blocks(y))
         return y.transpose(0, 3, 1, 2)
 
     def sum_pool2d_grad(self, g: Any, window: Window) -> Any:
         """Add every g to all the pixels of its window: the gradient of ``sum_pool2d``."""
         g = g.transpose(0, 2, 3, 1)
         padded = self.xp.zeros((g.shape[0], *window.padded, g.shape[3]), dtype=g.dtype)
-        for _, _, rows, cols in window.taps():
-            padded[:, rows, cols] += g
+
+        def block(images: slice) -> None:
+            for _, _, rows, cols in window.taps():
+                padded[images, rows, cols] += g[images]
+
+        self.each(block, self._image_blocks(padded))
         return self._crop(padded, window)
 
     def _crop(self, padded: Any, window: Window) -> Any:

@@ -12,7 +12,7 @@ from minidl.backend.cpu.fast.jit import check, is_kept
 from minidl.backend.cpu.fast.loss import cross_entropy_back, cross_entropy_rows
 from minidl.backend.cpu.fast.norm import channel_sums, normalize, normalize_back, normalize_batch, normalize_by
 from minidl.backend.cpu.fast.optim import adam_update, sgd_update
-from minidl.backend.cpu.fast.pool import max_pool_rows, max_pool_scatter
+from minidl.backend.cpu.fast.pool import max_pool_rows, max_pool_scatter, sum_pool_rows, sum_pool_spread
 from minidl.backend.cpu.fast.team import serve
 from minidl.backend.cpu.fast.windows import (
     convolve_windows,
@@ -72,6 +72,8 @@ __all__ = [
     "sgd_update",
     "sigmoid",
     "spread_windows",
+    "sum_pool_rows",
+    "sum_pool_spread",
     "unfold_rows",
     "weight_from_tiles",
     "weight_tiles",

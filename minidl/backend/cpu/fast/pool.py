@@ -1,4 +1,4 @@
-"""Max pooling. Images are NHWC; the innermost loops run over the channels of one pixel."""
+"""Pooling. Images are NHWC; the innermost loops run over the channels of one pixel."""
 
 from __future__ import annotations
 
@@ -77,7 +77,65 @@ def _max_pool_scatter(who, part, first, last, g, index, window, stride, padding,
                         t[k] += s[k] if p[k] == tap else x.dtype.type(0)
 
 
+@inner
+def _sum_pool_rows(who, part, first, last, x, window, stride, padding, dilation, y):
+    """The output rows ``first`` to ``last`` (counted through all images): the sum of each window; see ``_max_pool_rows``."""
+    _, height, width, c = x.shape
+    _, out_height, out_width, _ = y.shape
+    source, sums = x.reshape(-1), y.reshape(-1)
+    for row in range(first, last):
+        image, top = row // out_height, row % out_height * stride[0] - padding[0]
+        for column in range(out_width):
+            left = column * stride[1] - padding[1]
+            to = (row * out_width + column) * c
+            total = sums[to : to + c]
+            for k in range(c):
+                total[k] = 0
+            for i in range(window[0]):
+                yy = top + i * dilation[0]
+                if yy < 0 or yy >= height:
+                    continue
+                for j in range(window[1]):
+                    xx = left + j * dilation[1]
+                    if xx < 0 or xx >= width:
+                        continue
+                    start = ((image * height + yy) * width + xx) * c
+                    s = source[start : start + c]
+                    for k in range(c):
+                        total[k] += s[k]
+
+
+@inner
+def _sum_pool_spread(who, part, first, last, g, window, stride, padding, dilation, x):
+    """Clear the images ``first`` to ``last`` of x, and add every g to all the pixels of its window."""
+    _, height, width, c = x.shape
+    _, out_height, out_width, _ = g.shape
+    source, target = g.reshape(-1), x.reshape(-1)
+    cleared = target[first * height * width * c : last * height * width * c]
+    for k in range(cleared.size):
+        cleared[k] = 0
+    for row in range(first * out_height, last * out_height):
+        image, top = row // out_height, row % out_height * stride[0] - padding[0]
+        for column in range(out_width):
+            left = column * stride[1] - padding[1]
+            start = (row * out_width + column) * c
+            s = source[start : start + c]
+            for i in range(window[0]):
+                yy = top + i * dilation[0]
+                if yy < 0 or yy >= height:
+                    continue
+                for j in range(window[1]):
+                    xx = left + j * dilation[1]
+                    if xx < 0 or xx >= width:
+                        continue
+                    to = ((image * height + yy) * width + xx) * c
+                    t = target[to : to + c]
+                    for k in range(c):
+                        t[k] += s[k]
+
+
 _rows_job, _scatter_job = job_of(_max_pool_rows), job_of(_max_pool_scatter)
+_sums_job, _spread_job = job_of(_sum_pool_rows), job_of(_sum_pool_spread)
 
 
 @kernel
@@ -88,3 +146,13 @@ def max_pool_rows(team, *arguments):  # x, window, stride, padding, dilation, y,
 @kernel
 def max_pool_scatter(team, *arguments):  # g, index, window, stride, padding, dilation, x
     run(team, _scatter_job(arguments), address_of(arguments))
+
+
+@kernel
+def sum_pool_rows(team, *arguments):  # x, window, stride, padding, dilation, y
+    run(team, _sums_job(arguments), address_of(arguments))
+
+
+@kernel
+def sum_pool_spread(team, *arguments):  # g, window, stride, padding, dilation, x
+    run(team, _spread_job(arguments), address_of(arguments))
