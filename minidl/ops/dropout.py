@@ -19,7 +19,8 @@ def _mask(shape: tuple[int, ...], input: Tensor, p: float) -> Tensor:
     scale = input.dtype.type(1 / (1 - p) if p < 1 else 0.0)
     mask = input.backend.from_numpy(keep * scale)
     if mask.shape == input.shape:
-        laid_out = input.backend.xp.empty_like(raw(input))  # in memory like the input, with which it is multiplied twice
+        # In memory like the input, with which it is multiplied, and its gradient.
+        laid_out = input.backend.xp.empty_like(raw(input))
         laid_out[...] = mask
         mask = laid_out
     return Tensor.wrap(mask)
