@@ -13,7 +13,6 @@ from minidl.backend.cpu.workspace import workspace
 from minidl.backend.reference.matmul import MatmulKernels
 
 TINY = 1 << 14  # multiplications: for fewer NumPy's call is all that counts
-SMALL = 1 << 18  # for fewer there is nothing to say about it
 ALONE = 1 << 17  # for fewer OpenBLAS takes one thread by itself
 MEDIUM = 6 << 20  # for fewer a second thread is not worth waking, by BLAS
 PART = 1 << 18  # of a product by tiles, for one thread at least
@@ -44,9 +43,10 @@ class CpuMatmul(MatmulKernels):
             return y
         fast = fast_kernels()
         if fast is None or a.dtype.char != "f" or not _packable(a, b):
-            if work >= (MEDIUM if fast is None else SMALL):
-                _note(a, b, "BLAS", "no compiled kernels" if fast is None else "dtype, layout or shape")
-            return super().matmul(a, b, bias) if work < ALONE else _by_blas(a, b, bias)
+            if work < ALONE:
+                return super().matmul(a, b, bias)
+            _note(a, b, "BLAS", "no compiled kernels" if fast is None else "dtype, layout or shape")
+            return _by_blas(a, b, bias)
         _note(a, b, "register tiles", "float32")
         return _by_tiles(fast, a, b, bias)
 
