@@ -17,7 +17,7 @@ if fast_kernels() is None:
     pytest.skip("no compiled kernels here", allow_module_level=True)
 
 from minidl.backend.cpu.fast import gemm, taps, transform, winograd
-from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.jit import inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 BYTES = 4
@@ -236,6 +236,39 @@ def test_every_part_is_done_once(length, least, pieces, number):
     assert np.all(seen == 1)
     assert parts.tolist() == [1] * team[-1] + [0] * (64 - team[-1])
     assert team[-1] == len(threads.spans(length, least, pieces))
+
+
+@inner
+def _slowly(who, part, first, last, seen, whose, turns):
+    for i in range(first, last):
+        for k in range(turns):
+            seen[i] += k % 2 * 2 - 1  # nothing in the end
+        seen[i] += 1
+    whose[part] = who
+
+
+_slowly_job = job_of(_slowly)
+
+
+@kernel
+def count_slowly(team, *arguments):
+    run(team, _slowly_job(arguments), address_of(arguments))
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_the_caller_takes_parts_from_the_front_and_helpers_from_the_end(number):
+    threads.set_num_threads(number)
+    end, shared = time.monotonic() + 30, 0
+    while shared < 20:
+        assert time.monotonic() < end, "no helper takes part"
+        seen, whose = np.zeros(97, np.int64), np.full(12, -1)
+        team = threads.team(97, 1, 12 // number)
+        count_slowly(team, seen, whose, 2000)
+        assert np.all(seen == 1)
+        whose = whose[: team[-1]]
+        helped = whose > 0
+        assert whose.min() >= 0 and not np.any(helped[:-1] & ~helped[1:]), whose
+        shared += helped.any() and not helped.all()
 
 
 def test_many_callers_at_once_each_get_their_own_parts_done():

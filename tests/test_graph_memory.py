@@ -14,6 +14,7 @@ import minidl
 from minidl import nn
 from minidl.autograd import Function
 from minidl.backend.cpu import threads
+from minidl.nn import functional as F
 
 
 @pytest.fixture(autouse=True)
@@ -132,6 +133,24 @@ def test_saved_values_are_freed_on_the_way_back():
     h.sum().backward()
     assert alive == [5, 4, 3, 2, 1]
     assert not any(w() for w in saved)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: F.max_pool2d(x, 2),
+        lambda x: F.batch_norm(x, None, None, training=True),
+        lambda x: F.cross_entropy(x.flatten(1), minidl.tensor([0, 1])),
+    ],
+)
+def test_what_an_op_made_for_its_gradient_is_freed_too(function):
+    y = function(minidl.randn(2, 3, 4, 4, requires_grad=True))
+    node = y.grad_fn
+    assert node.frees and all(vars(node)[name] is not None for name in node.frees)
+    y.sum().backward()
+    assert not set(node.frees) & set(vars(node))
+    with pytest.raises(RuntimeError, match="a second time"):
+        y.sum().backward()
 
 
 def test_retain_graph_keeps_them():
