@@ -337,13 +337,15 @@ def _rebuild(cls: type[Tensor], array: np.ndarray, place: str, requires_grad: bo
 
 
 def to_array(data: Any, dtype: Any, backend: Backend) -> Any:
-    """A fresh array of ``data``: Python numbers become float32 or int64, arrays keep their dtype."""
+    """A fresh array of ``data``: Python numbers become float32 or int64, arrays keep their dtype, in native byte order."""
     if isinstance(data, Tensor):
         data = data.array
     elif isinstance(data, (list, tuple)):
         data = _unwrap(data)
     if isinstance(data, backend.array_type):
-        return data.astype(dtype, copy=True) if dtype is not None else data.copy()
+        if dtype is None and data.dtype.isnative:
+            return data.copy()
+        return data.astype(native(data.dtype) if dtype is None else dtype, copy=True)
     if is_array(data):
         data = backend_of(data).to_numpy(data)
     try:
@@ -354,7 +356,12 @@ def to_array(data: Any, dtype: Any, backend: Backend) -> Any:
         raise TypeError(f"tensor(): cannot make a Tensor of dtype {array.dtype} from {type(data).__name__}")
     if dtype is None and array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)):
         array = array.astype(dtypes.get_default_dtype())
-    return backend.from_numpy(array)
+    return backend.from_numpy(array.astype(native(array.dtype), copy=False))
+
+
+def native(dtype: np.dtype) -> np.dtype:
+    """The dtype in this machine's byte order: the compiled kernels know no other one."""
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
 
 
 def _unwrap(data: Any) -> Any:

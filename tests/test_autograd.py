@@ -3,6 +3,7 @@
 Every expectation here was first seen in PyTorch 2.13, except in ``test_own_…``: there minidl is more exact.
 """
 
+import numpy as np
 import pytest
 
 import minidl
@@ -363,3 +364,14 @@ def test_the_broadcast_gradient_of_a_sum_is_writable_once_it_is_in_grad():
     x.sum().backward()
     x.grad.mul_(2)
     assert x.grad.tolist() == [2, 2, 2]
+
+
+def test_numbers_in_a_foreign_byte_order_are_converted_or_refused():
+    foreign = np.arange(16.0, dtype=np.float32).reshape(1, 1, 4, 4)
+    foreign = foreign.astype(foreign.dtype.newbyteorder("S"))
+    for make in (minidl.tensor, minidl.as_tensor, minidl.Tensor):
+        x = make(foreign)
+        assert x.dtype == minidl.float32 and x.dtype.isnative
+        np.testing.assert_array_equal(minidl.nn.functional.avg_pool2d(x, 2).numpy().ravel(), [2.5, 4.5, 10.5, 12.5])
+    with pytest.raises(ValueError, match="byte order different from the native byte order"):
+        minidl.from_numpy(foreign)

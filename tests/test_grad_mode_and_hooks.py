@@ -242,6 +242,13 @@ def test_retain_grad():
         T([1.0]).retain_grad()
 
 
+def test_a_retained_gradient_that_is_asked_for_is_added_once():
+    y = minidl.ones(2, requires_grad=True) * 2
+    y.retain_grad()
+    (y * y).sum().backward(inputs=[y])
+    assert y.grad.tolist() == [4, 4]
+
+
 def test_retained_gradients_accumulate_and_are_copies():
     x = leaf(1.0, 2.0)
     y = x * 2

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import minidl
 from minidl import nn
-from minidl.backend.cpu import threads
+from minidl.backend.cpu import CpuBackend, matmul, threads
 from minidl.backend.cpu.compiled import without
 from minidl.nn import functional as F
 
@@ -151,6 +151,32 @@ def test_an_error_in_a_part_reaches_the_caller_and_the_pool_goes_on():
 def test_a_part_that_shares_its_own_work_does_it_alone():
     minidl.set_num_threads(2)
     assert threads.share(lambda i: sum(threads.share(lambda j: j, range(i))), range(6)) == [0, 0, 1, 3, 6, 10]
+
+
+@pytest.mark.parametrize("shape", [(64, 400, 600), (600, 400, 64), (1, 4000, 2000), (2000, 4000, 1), (300, 300, 300)])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_product_by_blas_is_cut_along_its_longer_side(shape, biased, count, monkeypatch):
+    rows, inner, columns = shape
+    rng = np.random.default_rng(0)
+    a, b, bias = (
+        rng.standard_normal((rows, inner)),
+        rng.standard_normal((columns, inner)).T,
+        rng.standard_normal(columns),
+    )
+    cut, alone = [], []
+    share = matmul.share
+
+    def watch(function, parts):
+        cut.append(len(parts))
+        alone.append(threads.single_blas.inside)
+        return share(function, parts)
+
+    monkeypatch.setattr(matmul, "share", watch)
+    minidl.set_num_threads(count)
+    y = CpuBackend().matmul(a, b, bias if biased else None)
+    np.testing.assert_allclose(y, a @ b + (bias if biased else 0), rtol=1e-10, atol=1e-10)
+    assert cut == [count] and alone == [1]
 
 
 def test_blas_is_held_to_one_thread_and_let_go_again():

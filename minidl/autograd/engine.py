@@ -38,7 +38,7 @@ def backward(
     else:
         for x in _as_tuple(inputs):
             edge = edge_of(x)
-            if edge in found:
+            if edge in found and not _is_retained(x):  # else the walk has added it up already
                 _accumulate(x, *found.pop(edge))
 
 
@@ -232,6 +232,12 @@ def _retain(node: Node, gs: list[Any]) -> None:
         x = reference()
         if x is not None and gs[output] is not None:
             _accumulate(x, gs[output], False)
+
+
+def _is_retained(x: Tensor) -> bool:
+    node = x.grad_fn
+    reference = None if node is None or node.retained is None else node.retained.get(x._output)
+    return reference is not None and reference() is x
 
 
 def _accumulate(x: Tensor, g: Any, owned: bool) -> None:

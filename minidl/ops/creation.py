@@ -10,7 +10,7 @@ import numpy as np
 from minidl import dtypes
 from minidl.backend import backend_for
 from minidl.ops.shape import sizes
-from minidl.tensor import Tensor, to_array
+from minidl.tensor import Tensor, native, to_array
 
 
 def _finish(array: Any, requires_grad: bool) -> Tensor:
@@ -45,7 +45,7 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """As ``tensor``, but without a copy where ``data`` already is a Tensor or array of that dtype and device."""
     if isinstance(data, np.ndarray):
-        data = Tensor.wrap(data)
+        data = Tensor.wrap(data.astype(native(data.dtype), copy=False))
     if isinstance(data, Tensor):
         return data.to(device=device, dtype=dtype)
     return tensor(data, dtype, device)
@@ -56,11 +56,17 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
 
     Raises:
         TypeError: if it is not a NumPy array of numbers or booleans.
+        ValueError: if its numbers are in another byte order than this machine's.
     """
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
     if ndarray.dtype.kind not in "biuf":
         raise TypeError(f"can't convert np.ndarray of type {ndarray.dtype}")
+    if not ndarray.dtype.isnative:
+        raise ValueError(
+            f"given numpy array has byte order different from the native byte order (dtype {ndarray.dtype}). "
+            "minidl.tensor() copies and converts it."
+        )
     return Tensor.wrap(ndarray)
 
 

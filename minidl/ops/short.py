@@ -35,7 +35,9 @@ def short(op: type[Op], compute: Callable[[Any, Any], Any], a: Any, b: Any) -> T
     try:
         result = compute(p, q)
     except Exception:
-        return op()(a, b)  # which raises it again, and says where
+        result = None
+    if result is None:
+        return op()(a, b)  # raises the error again, and says where
     y = new(Tensor)
     y.array = result if type(result) is ndarray else asarray(result)  # NumPy makes scalars of 0-d results
     if mode.recording:
