@@ -188,7 +188,8 @@ def normalize_grad(draw: Draw) -> Arguments:
     x, weight, _, axes = _norm(draw)
     mean, variance = reference.moments(x, axes)
     shapes = [draw.choice([None, np.shape(mean) if weight is None else weight.shape]) for _ in range(2)]
-    return (draw.array(x.shape), x, weight, mean, 1 / np.sqrt(variance + 0.1), axes, *shapes), {}
+    # With the true deviation of two or three numbers all terms of dx would cancel, and only their rounding errors be left.
+    return (draw.array(x.shape), x, weight, mean, 0.7 / np.sqrt(variance + 0.1), axes, *shapes), {}
 
 
 def matmul(draw: Draw) -> Arguments:
