@@ -78,19 +78,17 @@ def _max_pool_scatter(who, part, first, last, g, index, window, stride, padding,
 
 
 @inner
-def _sum_pool_rows(who, part, first, last, x, window, stride, padding, dilation, y):
-    """The output rows ``first`` to ``last`` (counted through all images): the sum of each window; see ``_max_pool_rows``."""
-    _, height, width, c = x.shape
-    _, out_height, out_width, _ = y.shape
-    source, sums = x.reshape(-1), y.reshape(-1)
+def _add_windows(first, last, small, large, window, stride, padding, dilation, spread):
+    """For the rows ``first`` to ``last`` of small: add to each pixel those of large in its window, or, if ``spread``, it to them."""
+    _, height, width, c = large.shape
+    _, out_height, out_width, _ = small.shape
+    pixels, image_pixels = small.reshape(-1), large.reshape(-1)
     for row in range(first, last):
         image, top = row // out_height, row % out_height * stride[0] - padding[0]
         for column in range(out_width):
             left = column * stride[1] - padding[1]
-            to = (row * out_width + column) * c
-            total = sums[to : to + c]
-            for k in range(c):
-                total[k] = 0
+            here = (row * out_width + column) * c
+            a = pixels[here : here + c]
             for i in range(window[0]):
                 yy = top + i * dilation[0]
                 if yy < 0 or yy >= height:
@@ -99,39 +97,36 @@ def _sum_pool_rows(who, part, first, last, x, window, stride, padding, dilation,
                     xx = left + j * dilation[1]
                     if xx < 0 or xx >= width:
                         continue
-                    start = ((image * height + yy) * width + xx) * c
-                    s = source[start : start + c]
-                    for k in range(c):
-                        total[k] += s[k]
+                    there = ((image * height + yy) * width + xx) * c
+                    b = image_pixels[there : there + c]
+                    if spread:
+                        for k in range(c):
+                            b[k] += a[k]
+                    else:
+                        for k in range(c):
+                            a[k] += b[k]
+
+
+@inner
+def _clear(x):
+    for k in range(x.size):
+        x[k] = 0
+
+
+@inner
+def _sum_pool_rows(who, part, first, last, x, window, stride, padding, dilation, y):
+    """The output rows ``first`` to ``last`` (counted through all images) of y (N, OH, OW, C): the sum of each window."""
+    size = y.shape[2] * y.shape[3]
+    _clear(y.reshape(-1)[first * size : last * size])
+    _add_windows(first, last, y, x, window, stride, padding, dilation, False)
 
 
 @inner
 def _sum_pool_spread(who, part, first, last, g, window, stride, padding, dilation, x):
-    """Clear the images ``first`` to ``last`` of x, and add every g to all the pixels of its window."""
-    _, height, width, c = x.shape
-    _, out_height, out_width, _ = g.shape
-    source, target = g.reshape(-1), x.reshape(-1)
-    cleared = target[first * height * width * c : last * height * width * c]
-    for k in range(cleared.size):
-        cleared[k] = 0
-    for row in range(first * out_height, last * out_height):
-        image, top = row // out_height, row % out_height * stride[0] - padding[0]
-        for column in range(out_width):
-            left = column * stride[1] - padding[1]
-            start = (row * out_width + column) * c
-            s = source[start : start + c]
-            for i in range(window[0]):
-                yy = top + i * dilation[0]
-                if yy < 0 or yy >= height:
-                    continue
-                for j in range(window[1]):
-                    xx = left + j * dilation[1]
-                    if xx < 0 or xx >= width:
-                        continue
-                    to = ((image * height + yy) * width + xx) * c
-                    t = target[to : to + c]
-                    for k in range(c):
-                        t[k] += s[k]
+    """The images ``first`` to ``last`` of x (N, H, W, C): every g added to all the pixels of its window."""
+    size = x.size // len(x)
+    _clear(x.reshape(-1)[first * size : last * size])
+    _add_windows(first * g.shape[1], last * g.shape[1], g, x, window, stride, padding, dilation, True)
 
 
 _rows_job, _scatter_job = job_of(_max_pool_rows), job_of(_max_pool_scatter)
