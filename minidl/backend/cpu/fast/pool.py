@@ -79,7 +79,7 @@ def _max_pool_scatter(who, part, first, last, g, index, window, stride, padding,
 
 @inner
 def _add_windows(first, last, small, large, window, stride, padding, dilation, spread):
-    """For the rows ``first`` to ``last`` of small: add to each pixel those of large in its window, or, if ``spread``, it to them."""
+    """Add to each pixel in the rows ``first`` to ``last`` of small those of large in its window; if ``spread``, it to them."""
     _, height, width, c = large.shape
     _, out_height, out_width, _ = small.shape
     pixels, image_pixels = small.reshape(-1), large.reshape(-1)
