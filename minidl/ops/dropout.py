@@ -18,7 +18,7 @@ def _mask(shape: tuple[int, ...], input: Tensor, p: float) -> Tensor:
     keep = bits >= round(p * 2**32)  # a p of 1 is more than 32 bits hold
     scale = input.dtype.type(1 / (1 - p) if p < 1 else 0.0)
     mask = input.backend.from_numpy(keep * scale)
-    if mask.shape == input.shape:
+    if mask.shape == input.shape and not input.is_contiguous():
         # In memory like the input, with which it is multiplied, and its gradient.
         laid_out = input.backend.xp.empty_like(raw(input))
         laid_out[...] = mask

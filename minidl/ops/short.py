@@ -24,20 +24,19 @@ def short(op: type[Op], compute: Callable[[Any, Any], Any], a: Any, b: Any) -> T
     """``op()(a, b)`` for a Tensor a; ``compute`` is what ``op.forward`` does to two arrays, or an array and a number."""
     p = a.array
     q = b.array if isinstance(b, Tensor) else b
-    kind = type(q)
-    if not (type(p) is ndarray and p.size < SMALL and p.dtype.kind == "f"):
-        return op()(a, b)
-    if kind is ndarray:
-        if q.dtype is not p.dtype or q.size >= SMALL:
-            return op()(a, b)
-    elif kind is not float and kind is not int:
-        return op()(a, b)
-    try:
-        result = compute(p, q)
-    except Exception:
-        result = None
+    kind, result = type(q), None
+    if (
+        type(p) is ndarray
+        and p.size < SMALL
+        and p.dtype.kind == "f"
+        and (q.dtype is p.dtype and q.size < SMALL if kind is ndarray else kind is float or kind is int)
+    ):
+        try:
+            result = compute(p, q)
+        except Exception:
+            result = None  # the ordinary way raises it again, and says where
     if result is None:
-        return op()(a, b)  # raises the error again, and says where
+        return op()(a, b)
     y = new(Tensor)
     y.array = result if type(result) is ndarray else asarray(result)  # NumPy makes scalars of 0-d results
     if mode.recording:

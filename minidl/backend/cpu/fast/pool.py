@@ -49,14 +49,18 @@ def _max_pool_rows(who, part, first, last, x, window, stride, padding, dilation,
 
 
 @inner
+def _clear(x):
+    for k in range(x.size):
+        x[k] = 0
+
+
+@inner
 def _max_pool_scatter(who, part, first, last, g, index, window, stride, padding, dilation, x):
     """Clear the images ``first`` to ``last`` of x, and send every g to the pixel that ``index`` names in its window."""
     _, height, width, c = x.shape
     _, out_height, out_width, _ = g.shape
     source, place, target = g.reshape(-1), index.reshape(-1), x.reshape(-1)
-    cleared = target[first * height * width * c : last * height * width * c]
-    for k in range(cleared.size):
-        cleared[k] = 0
+    _clear(target[first * height * width * c : last * height * width * c])
     for row in range(first * out_height, last * out_height):
         image, top = row // out_height, row % out_height * stride[0] - padding[0]
         for column in range(out_width):
@@ -105,12 +109,6 @@ def _add_windows(first, last, small, large, window, stride, padding, dilation, s
                     else:
                         for k in range(c):
                             a[k] += b[k]
-
-
-@inner
-def _clear(x):
-    for k in range(x.size):
-        x[k] = 0
 
 
 @inner
