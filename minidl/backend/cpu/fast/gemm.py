@@ -23,7 +23,7 @@ WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
 MOST_ROWS = 16 if WIDE else 6  # of a tile
 CACHED = 32 << 10  # bytes of b that stay in the first-level cache while all rows of a pass by
 ROWS_PACKED = 16  # at a time
-_transpose = make_transpose()
+_transpose, _transpose_add = make_transpose(), make_transpose(adds=True)
 
 
 def _columns(vectors: int, most: int, some: int) -> Any:
@@ -173,9 +173,9 @@ def copy_columns(whole, out):
 
 
 @inner
-def _start(bias, whole):
+def start_of(bias, columns):
     """What every row's sums start from: the bias, if there is one, and zeros."""
-    start = np.zeros(whole.shape[1], whole.dtype)
+    start = np.zeros(columns, bias.dtype)
     for n in range(bias.size):
         start[n] = bias[n]
     return start
@@ -223,7 +223,7 @@ def matmul(team, parts, a, b, turned, bias, strips, whole, out):
         whole: (M, ⌈N/16⌉ · 16), a place for the product. out: (M, N), which may be the same memory if N is a multiple of 16.
     """
     pack(team, b, turned, strips)
-    start = _start(bias, whole)
+    start = start_of(bias, whole.shape[1])
     rows, lanes = len(a), len(strips)
     board, helpers, _, _ = team
     by_rows = rows >= whole.shape[1] or lanes < 8  # few strips cannot be shared four by four
@@ -250,31 +250,32 @@ def matmul_small(a, b, turned, bias, out):
         _pack_columns(0, 0, 0, lanes, b, strips)
     else:
         _pack_rows(0, 0, 0, lanes, b, strips)
-    matmul_strips(a, strips, _start(bias, whole), whole)
+    matmul_strips(a, strips, start_of(bias, whole.shape[1]), whole)
     if data(out) != data(whole):
         copy_columns(whole, out)
 
 
 @inner
-def _transpose_block(block, first, bias, out):
-    """Columns of out from ``first`` on = blockᵀ + bias: block is (columns, at least as many as out has rows)."""
+def transpose_block(block, first, start, out):
+    """Columns of out from ``first`` on = blockᵀ + start: block is (columns, at least as many as out has rows), start a number for each.
+
+    Args:
+        start: for all columns of out.
+    """
     rows, columns = len(out), len(block)
     across, down = block.shape[1] * 4, out.shape[1] * 4
     whole_rows, whole_columns = rows - rows % LANES, columns - columns % LANES
     for n in range(0, whole_columns, LANES):
         for m in range(0, whole_rows, LANES):
             place = data(out) + m * down + (first + n) * 4
-            _transpose(data(block) + n * across + m * 4, across, place, down)
+            _transpose_add(data(block) + n * across + m * 4, across, place, down, data(start) + (first + n) * 4)
     for m in range(rows):
         for n in range(whole_columns if m < whole_rows else 0, columns):
-            out[m, first + n] = block[n, m]
-        if bias.size > 0:
-            for n in range(columns):
-                out[m, first + n] += bias[first + n]
+            out[m, first + n] = block[n, m] + start[first + n]
 
 
 @inner
-def _multiply_transposed(who, part, first, last, unit, a, copies, packed, b, turned, bias, blocks, out):
+def _multiply_transposed(who, part, first, last, unit, a, copies, packed, b, turned, start, blocks, out):
     """Columns of ``matmul_transposed``; ``unit`` columns for each of ``first`` to ``last``."""
     mine = who if len(copies) > 1 else 0
     strips = copies[mine]
@@ -283,15 +284,15 @@ def _multiply_transposed(who, part, first, last, unit, a, copies, packed, b, tur
         _pack_columns(0, 0, 0, lanes, a, strips)
         packed[mine] = True
     b_column, b_step = (k_size * 4, 4) if turned else (4, b.shape[1] * 4)
-    start, width = np.zeros(lanes * LANES, strips.dtype), lanes * LANES * 4
+    zeros, width = np.zeros(lanes * LANES, strips.dtype), lanes * LANES * 4
     for piece in range(first, last):
         n = piece * unit
         block = blocks[who, : min(unit, out.shape[1] - n)]
         product(
             data(b) + n * b_column, b_column, 0, b_step, data(strips), k_size * LANES * 4, 0, LANES * 4, 1, k_size, len(block),
-            lanes, data(start), 0, data(block), width,
+            lanes, data(zeros), 0, data(block), width,
         )  # fmt: skip
-        _transpose_block(block, n, bias, out)
+        transpose_block(block, n, start, out)
 
 
 _multiply_transposed_job = job_of(_multiply_transposed)
@@ -316,7 +317,7 @@ def matmul_transposed(team, packers, unit, a, b, turned, bias, copies, blocks, o
     if len(copies) == 1:
         pack(packers, a, True, copies[0])
         packed[0] = True
-    arguments = (unit, a, copies, packed, b, turned, bias, blocks, out)
+    arguments = (unit, a, copies, packed, b, turned, start_of(bias, out.shape[1]), blocks, out)
     run(team, _multiply_transposed_job(arguments), address_of(arguments))
 
 

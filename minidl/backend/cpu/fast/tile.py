@@ -69,8 +69,10 @@ def make_tile(rows: int, vectors: int = 1) -> Any:
     return tile
 
 
-def make_transpose() -> Any:
+def make_transpose(adds: bool = False) -> Any:
     """``transpose(source, source_step, target, target_step)``: a block of 16 × 16 numbers; addresses and steps in bytes.
+
+    If it ``adds``, there is a fifth argument, the address of 16 numbers, which are added to each row of the target.
 
     In four rounds. Round s (1, 2, 4, 8) exchanges, between the rows r and r + s, those columns that differ in bit s; the
     twin is ``for i: for j: target[j, i] = source[i, j]``.
@@ -79,6 +81,10 @@ def make_transpose() -> Any:
     @intrinsic
     def transpose(typing_context, source, source_step, target, target_step):
         return types.void(*[types.int64] * 4), _generate
+
+    @intrinsic
+    def transpose_add(typing_context, source, source_step, target, target_step, row):
+        return types.void(*[types.int64] * 5), _generate
 
     def _generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         vector, index = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.IntType(32), LANES)
@@ -97,8 +103,11 @@ def make_transpose() -> Any:
                     rows[r], rows[r + s] = (
                         builder.shuffle_vector(*pair, ir.Constant(index, m)) for m in (upper, lower)
                     )
+        if adds:
+            added = builder.load(row(arguments[4], arguments[3], 0), align=4)
+            rows = [builder.fadd(value, added) for value in rows]
         for i, value in enumerate(rows):
             builder.store(value, row(arguments[2], arguments[3], i), align=4)
         return context.get_dummy_value()
 
-    return transpose
+    return transpose_add if adds else transpose
