@@ -193,10 +193,10 @@ def normalize_grad(draw: Draw) -> Arguments:
 
 
 def matmul(draw: Draw) -> Arguments:
-    n, k, m = draw.choice([(3, 4, 5), (1, 2, 0), (70, 96, 48), (129, 80, 40), (40, 17, 512)])
+    n, k, m = draw.choice([(3, 4, 5), (1, 2, 0), (70, 96, 48), (129, 80, 40), (40, 17, 512), (140, 128, 300)])
     lead = draw.choice([(), (), (2,)])
     a, b = draw.array((*lead, n, k)), draw.array((k, m))
-    return (a, b, draw.choice([None, draw.array((m,))])), {}
+    return (a, b, draw.choice([None, draw.array((m,))]), draw.choice([None, "relu"])), {}
 
 
 def add(draw: Draw) -> Arguments:

@@ -14,6 +14,7 @@ import numpy as np
 from minidl.backend.allocator import keep_freed_memory
 from minidl.backend.base import Backend
 from minidl.backend.cpu import CpuBackend
+from minidl.backend.cpu.amx import use_amx
 from minidl.backend.cpu.conv.select import use_winograd
 from minidl.backend.cpu.explain import explain
 from minidl.backend.cpu.threads import get_num_threads, set_num_threads
@@ -30,6 +31,7 @@ __all__ = [
     "is_array",
     "register_backend",
     "set_num_threads",
+    "use_amx",
     "use_winograd",
 ]
 

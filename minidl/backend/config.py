@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 
+from minidl.backend.cpu import amx
 from minidl.backend.cpu.compiled import describe
 from minidl.backend.cpu.conv.select import winograd_is_used
 from minidl.backend.cpu.threads import cores, get_num_threads
@@ -21,6 +22,7 @@ def show_config() -> None:
         threads           2 of 2 cores (MINIDL_NUM_THREADS or minidl.set_num_threads)
         compiled kernels  on: Numba 0.68.1
         Winograd          on (MINIDL_WINOGRAD=0 or minidl.backend.use_winograd(False) turns it off)
+        matrix unit       on (MINIDL_AMX=0 or minidl.backend.use_amx(False) turns it off)
         BLAS              openblas 0.3.31, Haswell kernels
         memory            freed blocks are kept (MINIDL_KEEP_MEMORY=0 turns it off)
         GPU               no CuPy
@@ -37,6 +39,7 @@ def show_config() -> None:
         ("threads", threads),
         ("compiled kernels", describe()),
         ("Winograd", f"on {winograd}" if winograd_is_used() else "off"),
+        ("matrix unit", amx.describe()),
         ("BLAS", _blas()),
         ("memory", memory),
         ("GPU", _gpu()),

@@ -43,7 +43,7 @@ def straight(modules: Iterable[Module], input: Any) -> Any:
             given = input.array if array is None else array
             backend = by_array_type.get(type(given))
             if backend is not None and given.ndim == 2 and given.dtype.kind == "f":
-                then = _then(row[i + 1]) if type(module) is BatchNorm1d and i + 1 < len(row) else None
+                then = _then(module, row[i + 1]) if i + 1 < len(row) else None
                 try:
                     result = step(module, backend, given, array is not None, then)
                 except Exception:
@@ -66,9 +66,10 @@ def _step(module: Module) -> Step | None:
     return step if type(module).forward is forward and not hooked else None
 
 
-def _then(module: Module) -> str | None:
-    """The name of the kernel that is all that a module does, if the layer before it can do that, too."""
-    return THEN.get(type(module)) if _step(module) else None
+def _then(module: Module, following: Module) -> str | None:
+    """The name of the kernel that is all that the following module does, if this one can do that, too."""
+    known = THEN.get(type(module))
+    return known.get(type(following)) if known and _step(following) else None
 
 
 def _linear(module: Any, backend: Any, x: Any, own: bool, then: str | None) -> Any:
@@ -77,8 +78,8 @@ def _linear(module: Any, backend: Any, x: Any, own: bool, then: str | None) -> A
     if weight.dtype is not x.dtype or type(weight) is not type(x):
         return None
     if bias is None:
-        return backend.matmul(x, weight.T)
-    return backend.matmul(x, weight.T, bias.array) if bias.dtype is x.dtype else None
+        return backend.matmul(x, weight.T, None, then)
+    return backend.matmul(x, weight.T, bias.array, then) if bias.dtype is x.dtype else None
 
 
 def _batch_norm(module: Any, backend: Any, x: Any, own: bool, then: str | None) -> Any:
@@ -112,7 +113,10 @@ def _same(module: Any, backend: Any, x: Any, own: bool, then: str | None) -> Any
     return x if own and not module.training else None
 
 
-THEN: dict[type, str] = {ReLU: "relu", Sigmoid: "sigmoid"}
+THEN: dict[type, dict[type, str]] = {
+    Linear: {ReLU: "relu"},
+    BatchNorm1d: {ReLU: "relu", Sigmoid: "sigmoid"},
+}
 STEPS: dict[type, tuple[Step, Any]] = {
     Linear: (_linear, Linear.forward),
     BatchNorm1d: (_batch_norm, BatchNorm1d.forward),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.backend.cpu import amx
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.explain import is_explaining, note
 from minidl.backend.cpu.threads import Span, Team, members, share, single_blas, spans, team
@@ -22,6 +23,7 @@ PACKING = 16  # multiplications that take as long as packing or turning one numb
 ITS_OWN = 3 * PACKING  # columns for each thread, for which it packs the left factor for itself
 ITS_CACHE = 1 << 20  # bytes of the left factor, at most, for that
 COLUMNS = 48  # of a product that is computed transposed, at a time: as many as tiles of 6 rows and blocks of 16 go into
+FLOORS = {None: np.float32(-np.inf), "relu": np.float32(0)}  # below which the compiled kernels leave no number
 _NOTHING, _NOWHERE = np.zeros(0, np.float32), (np.zeros((0, 0, 0, 0), np.float32), np.zeros((0, 0, 0), np.float32))
 LEAST_ROWS = 16  # of the left factor for tiles: fewer do not pay for packing the right one
 LEAST_LINES = 16  # of a product by BLAS, for one thread at least
@@ -30,25 +32,36 @@ LEAST_LINES = 16  # of a product by BLAS, for one thread at least
 class CpuMatmul(MatmulKernels):
     """Products of two float matrices; whatever has more or fewer dimensions goes to NumPy."""
 
-    def matmul(self, a: Any, b: Any, bias: Any = None) -> Any:
+    def matmul(self, a: Any, b: Any, bias: Any = None, then: str | None = None) -> Any:
         work = len(a) * b.size if a.ndim == 2 == b.ndim else 0
         if not work or a.dtype.char not in "fd" or a.dtype != b.dtype:
-            return super().matmul(a, b, bias)
+            return super().matmul(a, b, bias, then)
         if bias is not None and (bias.shape != b.shape[1:] or bias.dtype != a.dtype):  # the kernels do not broadcast
-            return super().matmul(a, b, bias)
+            return super().matmul(a, b, bias, then)
+        fast = fast_kernels() if work >= TINY else None
+        if fast is not None and a.dtype.char == "f" and _packable(a, b) and then in FLOORS:
+            return _compiled(fast, a, b, _NOTHING if bias is None else bias, FLOORS[then])
         if work < TINY:
             y = a.dot(b)  # ``np.matmul`` takes half as long again to get to BLAS
             if bias is not None:
                 y += bias
-            return y
-        fast = fast_kernels()
-        if fast is None or a.dtype.char != "f" or not _packable(a, b):
-            if work < ALONE:
-                return super().matmul(a, b, bias)
+        elif work < ALONE:
+            return super().matmul(a, b, bias, then)
+        else:
             _note(a, b, "BLAS", "no compiled kernels" if fast is None else "dtype, layout or shape")
-            return _by_blas(a, b, bias)
-        _note(a, b, "register tiles", "float32")
-        return _by_tiles(fast, a, b, bias)
+            y = _by_blas(a, b, bias)
+        return y if then is None else getattr(self, then)(y, out=y)
+
+
+def _compiled(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, floor: np.float32) -> np.ndarray:
+    """a @ b + bias (N, or empty), nowhere below ``floor``."""
+    if amx.serves(fast, a, b):
+        y = amx.product(fast, a, b, bias, floor)
+        if y is not None:
+            _note(a, b, "matrix unit", "float32, large")
+            return y
+    _note(a, b, "register tiles", "float32")
+    return _by_tiles(fast, a, b, bias, floor)
 
 
 def _note(a: np.ndarray, b: np.ndarray, picked: str, because: str) -> None:
@@ -80,15 +93,15 @@ def _packers(strips: np.ndarray) -> Team:
     return team(len(strips), PACKED / max(1, strips.shape[1] * 16))
 
 
-def _by_tiles(fast: Any, a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:
+def _by_tiles(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, floor: np.float32) -> np.ndarray:
     rows, columns = len(a), b.shape[1]
     turned = not b.flags.c_contiguous
     out = np.empty((rows, columns), a.dtype)
     if a.flags.c_contiguous and _is_cheaper_transposed(rows, len(b), columns):
-        _by_tiles_transposed(fast, a, b.T if turned else b, turned, _NOTHING if bias is None else bias, out)
+        _by_tiles_transposed(fast, a, b.T if turned else b, turned, bias, floor, out)
         return out
     if rows * b.size < 4 * PART:
-        fast.matmul_small(a, b.T if turned else b, turned, _NOTHING if bias is None else bias, out)
+        fast.matmul_small(a, b.T if turned else b, turned, bias, floor, out)
         return out
     strips = workspace("strips", (-(-columns // 16), len(b), 16), b.dtype)
     width = 16 * len(strips)
@@ -101,7 +114,8 @@ def _by_tiles(fast: Any, a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:
         a,
         b.T if turned else b,
         turned,
-        _NOTHING if bias is None else bias,
+        bias,
+        floor,
         strips,
         whole,
         out,
@@ -119,7 +133,9 @@ def _filled(n: int) -> int:
     return -(-n // 16) * 16
 
 
-def _by_tiles_transposed(fast: Any, a: np.ndarray, b: np.ndarray, turned: bool, bias: Any, out: np.ndarray) -> None:
+def _by_tiles_transposed(
+    fast: Any, a: np.ndarray, b: np.ndarray, turned: bool, bias: np.ndarray, floor: np.float32, out: np.ndarray
+) -> None:
     rows, columns = out.shape
     lanes, pieces = -(-rows // 16), -(-columns // COLUMNS)
     if a.size * columns < 4 * PART:
@@ -131,7 +147,7 @@ def _by_tiles_transposed(fast: Any, a: np.ndarray, b: np.ndarray, turned: bool, 
         copies = workspace("strips", (threads if each else 1, lanes, a.shape[1], 16), a.dtype)
         packers = _packers(copies[0])
         blocks = workspace("whole", (threads, COLUMNS, 16 * lanes), a.dtype)
-    fast.matmul_transposed(crew, packers, COLUMNS, a, b, turned, bias, copies, blocks, out)
+    fast.matmul_transposed(crew, packers, COLUMNS, a, b, turned, bias, floor, copies, blocks, out)
 
 
 def _by_blas(a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:

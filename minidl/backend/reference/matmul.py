@@ -10,9 +10,14 @@ class MatmulKernels:
 
     xp: Any
 
-    def matmul(self, a: Any, b: Any, bias: Any = None) -> Any:
-        """a @ b over any leading dimensions, plus ``bias``, which broadcasts to the result, or None."""
+    relu: Any
+
+    def matmul(self, a: Any, b: Any, bias: Any = None, then: str | None = None) -> Any:
+        """a @ b over any leading dimensions, plus ``bias``, which broadcasts to the result, or None.
+
+        ``then`` names a kernel that is applied to the result: "relu".
+        """
         y = self.xp.matmul(a, b)
         if bias is not None:
             y += bias
-        return y
+        return y if then is None else getattr(self, then)(y, out=y)

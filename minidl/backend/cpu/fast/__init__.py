@@ -3,6 +3,7 @@
 The first argument of most is a team (``minidl.backend.cpu.threads.team``): the threads that share the work.
 """
 
+from minidl.backend.cpu.fast.amx import HAS_AMX, TILES
 from minidl.backend.cpu.fast.depthwise import depthwise, depthwise_input_grad, depthwise_weight_grad
 from minidl.backend.cpu.fast.direct import MULTIPLE, correlates, direct_conv, direct_weight_grad
 from minidl.backend.cpu.fast.elementwise import add, hardtanh, hardtanh_back, relu, relu_back
@@ -13,6 +14,7 @@ from minidl.backend.cpu.fast.loss import cross_entropy_back, cross_entropy_rows
 from minidl.backend.cpu.fast.norm import channel_sums, normalize, normalize_back, normalize_batch, normalize_by
 from minidl.backend.cpu.fast.optim import adam_update, sgd_update
 from minidl.backend.cpu.fast.pool import max_pool_rows, max_pool_scatter, sum_pool_rows, sum_pool_spread
+from minidl.backend.cpu.fast.split import SCRATCH, matmul_split
 from minidl.backend.cpu.fast.team import serve
 from minidl.backend.cpu.fast.windows import (
     convolve_windows,
@@ -32,7 +34,10 @@ from minidl.backend.cpu.fast.winograd import (
 )
 
 __all__ = [
+    "HAS_AMX",
     "MULTIPLE",
+    "SCRATCH",
+    "TILES",
     "adam_update",
     "add",
     "add_weight_points",
@@ -58,6 +63,7 @@ __all__ = [
     "kernel_matrix",
     "matmul",
     "matmul_small",
+    "matmul_split",
     "matmul_transposed",
     "max_pool_rows",
     "max_pool_scatter",

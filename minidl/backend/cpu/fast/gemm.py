@@ -173,6 +173,16 @@ def copy_columns(whole, out):
 
 
 @inner
+def raise_to(floor, out):
+    """out = floor where it is not above that; NaN stays. With 0 it is ``relu``, with −∞ nothing happens."""
+    if floor > -np.inf:
+        for i in range(len(out)):
+            row = out[i]
+            for n in range(row.size):
+                row[n] = floor if row[n] <= floor else row[n]
+
+
+@inner
 def start_of(bias, columns):
     """What every row's sums start from: the bias, if there is one, and zeros."""
     start = np.zeros(columns, bias.dtype)
@@ -195,29 +205,31 @@ def pack(team, b, turned, strips):
 
 
 @inner
-def _multiply_rows(who, part, first, last, unit, a, strips, start, out):
+def _multiply_rows(who, part, first, last, unit, a, strips, start, floor, out):
     """Rows of ``matmul``; ``unit`` rows for each of ``first`` to ``last``."""
     n, m = first * unit, min(last * unit, len(a))
     matmul_strips(a[n:m], strips, start, out[n:m])
+    raise_to(floor, out[n:m])
 
 
 @inner
-def _multiply_columns(who, part, first, last, unit, a, strips, start, out):
+def _multiply_columns(who, part, first, last, unit, a, strips, start, floor, out):
     """Columns of ``matmul``; ``unit`` strips for each of ``first`` to ``last``."""
     n, m = first * unit, min(last * unit, len(strips))
     matmul_strips(a, strips[n:m], start[n * LANES :], out[:, n * LANES :])
+    raise_to(floor, out[:, n * LANES : m * LANES])
 
 
 _multiply_rows_job, _multiply_columns_job = job_of(_multiply_rows), job_of(_multiply_columns)
 
 
 @kernel
-def matmul(team, parts, a, b, turned, bias, strips, whole, out):
-    """out = a @ b + bias. b is (K, N), or, if ``turned``, (N, K); threads share the rows or the columns of out.
+def matmul(team, parts, a, b, turned, bias, floor, strips, whole, out):
+    """out = a @ b + bias, nowhere below ``floor`` (float32); threads share the rows or the columns of out.
 
     Args:
         team: its length is the number of strips, ⌈N/16⌉. parts: in how many the product is cut.
-        a: (M, K), of any steps. b: C-contiguous.
+        a: (M, K), of any steps. b: (K, N), or, if ``turned``, (N, K), C-contiguous.
         bias: (N), or empty for zeros.
         strips: (⌈N/16⌉, K, 16), a place for b.
         whole: (M, ⌈N/16⌉ · 16), a place for the product. out: (M, N), which may be the same memory if N is a multiple of 16.
@@ -229,7 +241,7 @@ def matmul(team, parts, a, b, turned, bias, strips, whole, out):
     by_rows = rows >= whole.shape[1] or lanes < 8  # few strips cannot be shared four by four
     unit = 6 if by_rows else 4  # rows, or strips: what the widest tile takes
     units = ((rows if by_rows else lanes) + unit - 1) // unit
-    arguments = (unit, a, strips, start, whole)
+    arguments = (unit, a, strips, start, floor, whole)
     crew = (board, helpers, units, max(1, min(parts, units // 4 if by_rows else units)))
     if by_rows:
         run(crew, _multiply_rows_job(arguments), address_of(arguments))
@@ -240,7 +252,7 @@ def matmul(team, parts, a, b, turned, bias, strips, whole, out):
 
 
 @kernel
-def matmul_small(a, b, turned, bias, out):
+def matmul_small(a, b, turned, bias, floor, out):
     """``matmul`` in one call, for products too small to be shared."""
     lanes = (out.shape[1] + LANES - 1) // LANES
     strips, whole = np.empty((lanes, a.shape[1], LANES), a.dtype), out
@@ -251,16 +263,17 @@ def matmul_small(a, b, turned, bias, out):
     else:
         _pack_rows(0, 0, 0, lanes, b, strips)
     matmul_strips(a, strips, start_of(bias, whole.shape[1]), whole)
+    raise_to(floor, whole)
     if data(out) != data(whole):
         copy_columns(whole, out)
 
 
 @inner
 def transpose_block(block, first, start, out):
-    """Columns of out from ``first`` on = blockᵀ + start: block is (columns, at least as many as out has rows), start a number for each.
+    """Columns of out from ``first`` on = blockᵀ + start: block is (columns, at least as many as out has rows).
 
     Args:
-        start: for all columns of out.
+        start: a number for each column of out.
     """
     rows, columns = len(out), len(block)
     across, down = block.shape[1] * 4, out.shape[1] * 4
@@ -275,7 +288,7 @@ def transpose_block(block, first, start, out):
 
 
 @inner
-def _multiply_transposed(who, part, first, last, unit, a, copies, packed, b, turned, start, blocks, out):
+def _multiply_transposed(who, part, first, last, unit, a, copies, packed, b, turned, start, floor, blocks, out):
     """Columns of ``matmul_transposed``; ``unit`` columns for each of ``first`` to ``last``."""
     mine = who if len(copies) > 1 else 0
     strips = copies[mine]
@@ -293,18 +306,19 @@ def _multiply_transposed(who, part, first, last, unit, a, copies, packed, b, tur
             lanes, data(zeros), 0, data(block), width,
         )  # fmt: skip
         transpose_block(block, n, start, out)
+        raise_to(floor, out[:, n : n + len(block)])
 
 
 _multiply_transposed_job = job_of(_multiply_transposed)
 
 
 @kernel
-def matmul_transposed(team, packers, unit, a, b, turned, bias, copies, blocks, out):
+def matmul_transposed(team, packers, unit, a, b, turned, bias, floor, copies, blocks, out):
     """``matmul`` as outᵀ = bᵀ @ aᵀ: what is packed is a, which is less to do where b is the larger one.
 
     Args:
         team: its length is the number of pieces of ``unit`` columns of out, the last one shorter. packers: its length is ⌈M/16⌉.
-        a: (M, K), C-contiguous. b: as in ``matmul``, likewise bias and out.
+        a: (M, K), C-contiguous. b: as in ``matmul``, likewise bias, floor and out.
         copies: (1 or threads, ⌈M/16⌉, K, 16), a place for a. Where each thread has one, it packs a for itself: that can take less
             time than to fetch what another core has just written. blocks: (threads, unit, ⌈M/16⌉ · 16), for each thread's piece
             of outᵀ. Empty ones are made here, for one thread.
@@ -317,7 +331,7 @@ def matmul_transposed(team, packers, unit, a, b, turned, bias, copies, blocks, o
     if len(copies) == 1:
         pack(packers, a, True, copies[0])
         packed[0] = True
-    arguments = (unit, a, copies, packed, b, turned, start_of(bias, out.shape[1]), blocks, out)
+    arguments = (unit, a, copies, packed, b, turned, start_of(bias, out.shape[1]), floor, blocks, out)
     run(team, _multiply_transposed_job(arguments), address_of(arguments))
 
 
