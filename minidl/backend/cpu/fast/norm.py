@@ -56,16 +56,19 @@ def _moments(who, part, first, last, x, means, squares):
 def _normalize(who, part, first, last, x, mean, scale, shift, then, y):
     """y = (x − mean) · scale + shift, and of that the rectified (``then`` is 1), or the sigmoid (2; of float32)."""
     width = x.shape[1]
-    for i in range(first, last):
-        row, target = x[i], y[i]
-        for k in range(width):
-            target[k] = (row[k] - mean[k]) * scale[k] + shift[k]
+    for start in range(first, last, BLOCK):
+        stop = min(start + BLOCK, last)
+        for i in range(start, stop):
+            row, target = x[i], y[i]
+            for k in range(width):
+                target[k] = (row[k] - mean[k]) * scale[k] + shift[k]
+        block = y[start:stop].reshape(-1)  # of a row the last vector might not be full
         if then == 1:
-            for k in range(width):
-                target[k] = above_zero(target[k])
+            for k in range(block.size):
+                block[k] = above_zero(block[k])
         elif then == 2:
-            for k in range(width):
-                target[k] = sigmoid_of(target[k])
+            for k in range(block.size):
+                block[k] = sigmoid_of(block[k])
 
 
 @inner
