@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidl.backend.cpu import CpuBackend, matmul, threads
+from minidl.backend.cpu.amx import use_amx
 from minidl.backend.cpu.compiled import fast_kernels
 
 if fast_kernels() is None:
@@ -123,6 +124,25 @@ def test_few_rows_take_the_transposed_product(shape, turned, monkeypatch):
     y = CpuBackend().matmul(a, b, bias)
     assert taken
     close(y, a.astype(float) @ b + bias)
+
+
+@pytest.mark.parametrize(
+    "shape", [(20, 40, 30), (300, 200, 50), (300, 200, 64), (90, 300, 400), (60, 784, 100), (60, 90, 100)]
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_product_may_be_rectified_in_the_same_pass(shape, turned):
+    """Small, by rows, by columns, transposed, and with columns that only fill the last strip; NaN stays, and only where it is."""
+    m, k, n = shape
+    a, bias, b = normal(0, m, k), normal(1, n), normal(2, n, k).T if turned else normal(2, k, n)
+    a[-1, -1] = np.nan
+    kernels = CpuBackend()
+    use_amx(False)
+    try:
+        y, plain = kernels.matmul(a, b, bias, "relu"), kernels.matmul(a, b, bias)
+    finally:
+        use_amx(True)
+    assert np.isnan(y[-1]).all() and np.array_equal(y, np.maximum(plain, 0), equal_nan=True)
+    assert (y == 0).any() and (y > 0).any()
 
 
 @pytest.mark.skipif(not taps.USED, reason="this processor has too few registers")

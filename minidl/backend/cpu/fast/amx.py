@@ -44,9 +44,8 @@ IN_USE = 5
 ORDER = ((2, 0), (1, 0), (1, 1), (0, 1), (0, 2), (0, 0))  # of the pieces' products: from one to the next a factor stays
 LARGE = 0x7F80 << 16  # the bits of a piece from here on: infinity, or no number
 SMALL = (127 - 90) << 23  # the bits of 2⁻⁹⁰: the last pieces of numbers 2²⁰ times smaller are no longer exact
-LEAST_PRODUCT = (
-    2 * 127 - 80
-)  # of two numbers' exponents, as float32 has them: for products of 2⁻⁸⁰ those of the pieces are exact
+# Two numbers' exponents together, as float32 has them: from 2⁻⁸⁰ on the pieces' products are exact, from 2¹²⁶ on may be infinite.
+LEAST_PRODUCT, MOST_PRODUCT = 2 * 127 - 80, 2 * 127 + 125
 ARCH_PRCTL, ASK, TILE_DATA = 158, 0x1023, 18  # Linux: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
 _BYTE, _INTS, _SHORTS = ir.IntType(8), ir.VectorType(ir.IntType(32), LANES), ir.VectorType(ir.IntType(16), 2 * LANES)
 
@@ -214,4 +213,4 @@ def in_range(left, right):
         return False
     if left == 0 or right == 0:
         return True
-    return left >= SMALL and right >= SMALL and (left >> 23) + (right >> 23) >= LEAST_PRODUCT
+    return left >= SMALL and right >= SMALL and LEAST_PRODUCT <= (left >> 23) + (right >> 23) <= MOST_PRODUCT
