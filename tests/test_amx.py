@@ -17,7 +17,7 @@ from minidl import backend
 from minidl.backend.cpu import CpuBackend, amx, threads
 from minidl.backend.cpu.compiled import fast_kernels
 
-if fast_kernels() is None or not fast_kernels().HAS_AMX:
+if fast_kernels() is None or not fast_kernels().permitted():
     pytest.skip("this processor has no matrix unit, or nothing is compiled", allow_module_level=True)
 
 from minidl.backend.cpu.fast import amx as unit
@@ -92,7 +92,10 @@ def test_whole_numbers_are_exact() -> None:
 
 @kernel
 def _split_tile(near, far, tiles):
-    return unit.split_tile(data(near), data(far), near.strides[0], data(tiles))
+    extremes = np.empty(32, np.uint32)
+    unit.begin(extremes)
+    unit.split_tile(data(near), data(far), near.strides[0], data(tiles), data(extremes))
+    return unit.magnitudes_of(extremes)
 
 
 def test_the_pieces_of_a_number_are_its_digits() -> None:
@@ -101,7 +104,7 @@ def test_the_pieces_of_a_number_are_its_digits() -> None:
     numbers = (rng.standard_normal((2, 16, 16)) * 2.0 ** rng.integers(-60, 60, (2, 16, 16))).astype(np.float32)
     numbers[0, 0, :4] = 0, -0.0, 1, 255.5
     tiles = np.zeros((3, 16, 16, 2), np.uint16)
-    largest = _split_tile(numbers[0], numbers[1], tiles.view(np.uint8).reshape(-1))
+    found = _split_tile(numbers[0], numbers[1], tiles.view(np.uint8).reshape(-1))
     pieces = (tiles.astype(np.uint32) << 16).view(np.float32)
     left = np.stack(tuple(numbers), -1)
     for i in range(3):
@@ -110,7 +113,11 @@ def test_the_pieces_of_a_number_are_its_digits() -> None:
         assert (pieces[i] == rounded).all()
         left = left - pieces[i]
     assert (left == 0).all()
-    assert np.uint32(largest).view(np.float32) == np.abs(pieces[0]).max()
+    magnitudes = np.abs(numbers[numbers != 0])
+    assert np.uint32(found >> 32).view(np.float32) == magnitudes.max()
+    assert np.uint32((found & 0xFFFFFFFF) + 1).view(np.float32) == magnitudes.min()
+    zeros = np.zeros((16, 16), np.float32)
+    assert _split_tile(zeros, -zeros, tiles.view(np.uint8).reshape(-1)) == unit.NONE
 
 
 @pytest.mark.parametrize("special", [np.inf, -np.inf, 3.4028235e38], ids=str)
@@ -131,15 +138,79 @@ def test_products_that_are_no_numbers_any_more_take_the_other_way() -> None:
     assert product(a, b) is None
     y = cpu.matmul(a, b)
     assert y[7, 7] == np.inf and np.isfinite(y).sum() == y.size - 1
+    # Here the first pieces' products are infinite, and the numbers' are not.
+    a, b = np.zeros((160, 256), np.float32), np.zeros((256, 160), np.float32)
+    a[0, 0] = a[1, 0] = b[0, 0] = b[255, 0] = 1.9975 * 2.0**63
+    a[1, 255] = -a[1, 0]
+    assert np.isfinite(cpu.matmul(a, b)).all()
 
 
-@pytest.mark.parametrize("scale", [1e-25, 1e-30, 1e-38])
-def test_numbers_whose_pieces_would_vanish_take_the_other_way(scale: float) -> None:
+@pytest.mark.parametrize("shape", [(64, 16, 65), (65, 40, 64), (300, 70, 33), (20, 2000, 17), (99, 2040, 49)], ids=str)
+def test_nothing_is_written_outside(shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any number of threads for either part of the work; what lies around the workspaces stays as it was."""
+    m, k, n = shape
+    around: list[np.ndarray] = []
+
+    def fenced(purpose: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        raw = np.full(size + 2 * 4096 + 64, 77, np.uint8)
+        start = 4096 - (raw.ctypes.data + 4096) % 64 + 64
+        around.extend([raw[:start], raw[start + size :]])
+        return raw[start : start + size].view(dtype).reshape(shape)
+
+    monkeypatch.setattr(amx, "workspace", fenced)
+    monkeypatch.setattr(amx, "PART", 1)
+    for own in 0, 1 << 20:
+        amx.ITS_OWN = own
+        for number in 1, 2, 3, 4:
+            threads.set_num_threads(number)
+            for _ in range(3):
+                a, b = normal(0, m, k), normal(1, k, n)
+                assert error(product(a, b), a, b) < 1e-6
+    assert around and all((fence == 77).all() for fence in around)
+
+
+def test_a_product_that_would_need_too_much_memory_goes_the_other_way() -> None:
+    a = np.broadcast_to(np.float32(1), (100_000, 192))
+    assert not amx.serves(fast_kernels(), np.asfortranarray(a).T, a.copy())
+
+
+@pytest.mark.parametrize("number", [np.inf, 1e-32, 1e-42], ids=str)
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("place", [(0, 0), (7, 5), (129, 515), (64, 514), (128, 3)], ids=str)
+def test_one_such_number_is_seen_wherever_it_is(number: float, own: bool, place: tuple[int, int]) -> None:
+    """In either factor, in a tile that is full or not, in factors that are turned, by whoever splits it."""
+    amx.ITS_OWN = 1 << 20 if own else 0
+    for where in range(2):
+        for a_turned in False, True:
+            for b_turned in False, True:
+                a, b = normal(0, 130, 516), normal(1, 516, 130)
+                (a, b.T)[where][place] = number
+                a, b = (np.asfortranarray(x) if turned else x for x, turned in ((a, a_turned), (b, b_turned)))
+                assert product(a, b) is None
+
+
+def test_small_numbers_keep_all_their_digits() -> None:
+    """Rows of very different magnitude, and factors whose products alone are of ordinary size."""
     a, b = normal(0, 128, 512), normal(1, 512, 256)
-    small = (a * np.float32(scale)).astype(np.float32)
+    for scale in 1e-10, 1e-20, 1e-25, 1e-30, 1e-33, 1e-36, 1e-38:
+        tiny = a.copy()
+        tiny[5] *= np.float32(scale)
+        large = b * np.float32(1e8)
+        assert error(cpu.matmul(tiny, large), tiny, large) < 1e-6
+        assert product(tiny, large) is None or scale > 1e-31
+    scales = (2.0 ** np.random.default_rng(0).integers(-120, 1, 512)).astype(np.float32)
+    assert error(cpu.matmul(a * scales, b / scales[:, None]), a * scales, b / scales[:, None]) < 1e-6
+    vanishing = np.full((128, 512), 1e-42, np.float32), np.full((512, 256), 1e38, np.float32)
+    assert error(cpu.matmul(*vanishing), *vanishing) < 1e-5  # equal numbers, whose roundings add up
+
+
+@pytest.mark.parametrize("scale", [1e-13, 1e-20])
+def test_products_whose_pieces_would_vanish_take_the_other_way(scale: float) -> None:
+    small = normal(0, 128, 512) * np.float32(scale)
     assert product(small, small.T.copy()) is None
-    expected = by_tiles(small, b)
-    np.testing.assert_allclose(cpu.matmul(small, b), expected, rtol=1e-4, atol=np.abs(expected).max() * 1e-6)
+    large = normal(1, 512, 256) * np.float32(1 / scale)
+    assert error(product(small, large), small, large) < 3e-7
 
 
 def test_zeros_may_go_there() -> None:
@@ -171,8 +242,43 @@ def test_who_is_picked() -> None:
     assert picked(lambda: cpu.matmul(a, b[:, :10])) != {"matrix unit"}  # ten columns do not pay for splitting a
     assert picked(lambda: cpu.matmul(normal(0, 20, k), b)) == {"register tiles"}
     assert picked(lambda: cpu.matmul(a.astype(float), b.astype(float))) == {"BLAS"}
+    a[3, 3] = np.inf
+    (choice,) = backend.explain(lambda: cpu.matmul(a, b)).choices
+    assert choice.picked == "register tiles" and "too large or too small" in choice.because
+    a[3, 3] = 0
     backend.use_amx(False)
     assert picked(lambda: cpu.matmul(a, b)) == {"register tiles"}
+
+
+def test_a_processor_without_the_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_kernels(), "permitted", lambda: False)
+    m, k, n = LARGE
+    assert picked(lambda: cpu.matmul(normal(0, m, k), normal(1, k, n))) == {"register tiles"}
+    assert amx.describe().startswith("off: this processor has none")
+
+
+SIGNALS = """
+import ctypes
+class Stack(ctypes.Structure):
+    _fields_ = [("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+from minidl.backend.cpu import amx
+from minidl.backend.cpu.compiled import fast_kernels
+fast_kernels()
+memory = ctypes.create_string_buffer(8192)
+print(amx.describe()[:3], ctypes.CDLL(None).sigaltstack(ctypes.byref(Stack(ctypes.addressof(memory), 0, 8192)), None))
+"""
+
+
+def test_the_system_is_not_asked_where_the_unit_is_not_wanted() -> None:
+    """From the permission on it refuses small stacks for signals, which somebody may need."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALS],
+        env={**os.environ, "MINIDL_AMX": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["off", "0"]
 
 
 def test_a_layer_and_its_gradients(capsys: pytest.CaptureFixture[str]) -> None:

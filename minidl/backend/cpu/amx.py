@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
-from minidl.backend.cpu.threads import members, team
+from minidl.backend.cpu.threads import get_num_threads, members, team
 from minidl.backend.cpu.workspace import workspace
 
 # The unit's multiplications take half the time of the vector units', or less; beside another process on the same core about the
@@ -16,6 +16,7 @@ from minidl.backend.cpu.workspace import workspace
 SPLITTING = 20  # multiplications of the vector units that take as long as splitting one number
 ITS_OWN = 1 << 20  # bytes of the smaller factor, up to which each thread splits it for itself
 PART = 1 << 18  # multiplications, for one thread at least
+BYTES, MOST_BYTES = 6, 1 << 26  # of a number's pieces, and of all at a time
 UNIT = 64  # rows or columns of the larger factor at a time
 
 _used = os.environ.get("MINIDL_AMX", "1") != "0"
@@ -25,7 +26,7 @@ def use_amx(on: bool) -> None:
     """Turn products on the matrix unit (AMX) on, the default where there is one, or off (``MINIDL_AMX=0``: off from the start).
 
     They serve large float32 products where compiled kernels do. Their error is no larger than that of products in float32; a
-    result smaller than 1e-38 becomes zero.
+    result below 1e-30 may have fewer digits, and one below 1e-38 becomes zero.
 
     Example:
         >>> minidl.backend.use_amx(False)
@@ -40,18 +41,22 @@ def describe() -> str:
     fast = fast_kernels()
     if fast is None:
         return "off: no compiled kernels"
-    if not fast.HAS_AMX:
-        return "off: this processor has none, or the system keeps it"
-    return "on (MINIDL_AMX=0 or minidl.backend.use_amx(False) turns it off)" if _used else "off"
+    if not _used:
+        return "off"
+    if not fast.permitted():
+        return "off: this processor has none, or Numba's settings or the system keep it"
+    return "on (MINIDL_AMX=0 or minidl.backend.use_amx(False) turns it off)"
 
 
 def serves(fast: Any, a: np.ndarray, b: np.ndarray) -> bool:
     """Whether a @ b, in float32, takes clearly less time on the unit, though their numbers must be split."""
-    if not (_used and fast.HAS_AMX):
+    if not (_used and fast.permitted()):
         return False
     (rows, depth), columns = a.shape, b.shape[1]
     whole = -(-rows // 16) * -(-columns // 16) * -(-depth // 32) * (16 * 16 * 32)  # multiplications, in whole tiles
     if whole // 2 + SPLITTING * depth * (rows + columns) > 0.8 * rows * depth * columns:
+        return False
+    if (min(rows, columns) + UNIT * get_num_threads()) * depth * BYTES > MOST_BYTES:
         return False
     return (a.flags.c_contiguous or a.flags.f_contiguous) and (b.flags.c_contiguous or b.flags.f_contiguous)
 
@@ -65,8 +70,9 @@ def product(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, floor: np
     crew = team(-(-many // UNIT), PART / (few * depth * UNIT))
     threads = members(crew)
     tiles, deep = -(-few // 16), -(-depth // 32) * fast.TILES
-    splitters = team(tiles)
-    wholes = workspace("strips", (threads if few * depth * 4 <= ITS_OWN else 1, tiles * deep), np.uint8)
+    own = few * depth * 4 <= ITS_OWN and threads > 1
+    splitters = team(1) if own else team(tiles, PART / (SPLITTING * depth * 16))
+    wholes = workspace("strips", (threads if own else 1, tiles * deep), np.uint8)
     pieces = workspace("pieces", (threads, UNIT // 16 * deep), np.uint8)
     scratches = workspace("scratch", (max(threads, members(splitters)), fast.SCRATCH), np.float32)
     out = np.empty((rows, columns), np.float32)

@@ -39,7 +39,7 @@ class CpuMatmul(MatmulKernels):
         if bias is not None and (bias.shape != b.shape[1:] or bias.dtype != a.dtype):  # the kernels do not broadcast
             return super().matmul(a, b, bias, then)
         fast = fast_kernels() if work >= TINY else None
-        if fast is not None and a.dtype.char == "f" and _packable(a, b) and then in FLOORS:
+        if fast is not None and a.dtype.char == "f" and _packable(a, b):
             return _compiled(fast, a, b, _NOTHING if bias is None else bias, FLOORS[then])
         if work < TINY:
             y = a.dot(b)  # ``np.matmul`` takes half as long again to get to BLAS
@@ -55,12 +55,14 @@ class CpuMatmul(MatmulKernels):
 
 def _compiled(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, floor: np.float32) -> np.ndarray:
     """a @ b + bias (N, or empty), nowhere below ``floor``."""
+    because = "float32"
     if amx.serves(fast, a, b):
         y = amx.product(fast, a, b, bias, floor)
         if y is not None:
             _note(a, b, "matrix unit", "float32, large")
             return y
-    _note(a, b, "register tiles", "float32")
+        because = "numbers too large or too small for the matrix unit"
+    _note(a, b, "register tiles", because)
     return _by_tiles(fast, a, b, bias, floor)
 
 

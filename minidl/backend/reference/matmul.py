@@ -9,7 +9,6 @@ class MatmulKernels:
     """Reference kernel for products of matrices."""
 
     xp: Any
-
     relu: Any
 
     def matmul(self, a: Any, b: Any, bias: Any = None, then: str | None = None) -> Any:

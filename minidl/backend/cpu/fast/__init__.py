@@ -3,7 +3,7 @@
 The first argument of most is a team (``minidl.backend.cpu.threads.team``): the threads that share the work.
 """
 
-from minidl.backend.cpu.fast.amx import HAS_AMX, TILES
+from minidl.backend.cpu.fast.amx import TILES, permitted
 from minidl.backend.cpu.fast.depthwise import depthwise, depthwise_input_grad, depthwise_weight_grad
 from minidl.backend.cpu.fast.direct import MULTIPLE, correlates, direct_conv, direct_weight_grad
 from minidl.backend.cpu.fast.elementwise import add, hardtanh, hardtanh_back, relu, relu_back
@@ -34,7 +34,6 @@ from minidl.backend.cpu.fast.winograd import (
 )
 
 __all__ = [
-    "HAS_AMX",
     "MULTIPLE",
     "SCRATCH",
     "TILES",
@@ -72,6 +71,7 @@ __all__ = [
     "normalize_batch",
     "normalize_by",
     "pack",
+    "permitted",
     "relu",
     "relu_back",
     "serve",

@@ -15,7 +15,7 @@ a[m, k + 16], for the right one b[k, n] and b[k + 16, n]. So a tile is 32 deep, 
 to 16 × 16 sums. The three pieces of a tile lie one after the other in memory.
 
 Infinity has no pieces, and the unit takes numbers below 2⁻¹²⁶ for zero, so that small ones lose their last pieces. Who splits
-learns how large the largest number is, and ``in_range`` says whether the unit may have them.
+learns how large the largest number is and how small the smallest one, and ``in_range`` says whether the unit may have them.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from __future__ import annotations
 import ctypes
 import platform
 import sys
+from functools import cache
 from typing import Any
 
+import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils, config
@@ -42,26 +44,28 @@ TILES = PIECES * TILE
 # no other process is there, 6).
 IN_USE = 5
 ORDER = ((2, 0), (1, 0), (1, 1), (0, 1), (0, 2), (0, 0))  # of the pieces' products: from one to the next a factor stays
-LARGE = 0x7F80 << 16  # the bits of a piece from here on: infinity, or no number
-SMALL = (127 - 90) << 23  # the bits of 2⁻⁹⁰: the last pieces of numbers 2²⁰ times smaller are no longer exact
-# Two numbers' exponents together, as float32 has them: from 2⁻⁸⁰ on the pieces' products are exact, from 2¹²⁶ on may be infinite.
-LEAST_PRODUCT, MOST_PRODUCT = 2 * 127 - 80, 2 * 127 + 125
+LARGE = 0x7F7F8000  # a float32's bits from here on: rounding it to 8 digits gives infinity, or it is none
+SMALL = (127 - 103) << 23  # those of 2⁻¹⁰³, whose last digit is worth 2⁻¹²⁶
+# Exponents of the largest numbers together, as float32 has them: products of 2⁻⁸⁰, to the last digit, and of 2¹⁰⁰, of which many
+# can be added up.
+LEAST_PRODUCT, MOST_PRODUCT = 2 * 127 - 80, 2 * 127 + 100
 ARCH_PRCTL, ASK, TILE_DATA = 158, 0x1023, 18  # Linux: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
-_BYTE, _INTS, _SHORTS = ir.IntType(8), ir.VectorType(ir.IntType(32), LANES), ir.VectorType(ir.IntType(16), 2 * LANES)
+_BYTE, _INTS = ir.IntType(8), ir.VectorType(ir.IntType(32), LANES)
 
 
-def _permitted() -> bool:
-    """Whether the processor has the unit, Numba writes for it, and the system lets this process use it. (Only Linux is asked.)"""
+@cache
+def permitted() -> bool:
+    """Whether the processor has the unit, Numba writes for it, and the system lets this process use it. (Only Linux is asked.)
+
+    It is asked once, when the unit is first wanted: from then on the system wants larger stacks for signals of this process.
+    """
     told: Any = config
     if sys.platform != "linux" or platform.machine() != "x86_64" or told.CPU_NAME or told.CPU_FEATURES:
         return False
     features = binding.get_host_cpu_features()
     if not all(features.get(name) for name in ("amx-tile", "amx-bf16", "avx512f", "avx512bw")):
         return False
-    return ctypes.CDLL(None).syscall(ARCH_PRCTL, ASK, TILE_DATA) == 0
-
-
-HAS_AMX = _permitted()
+    return ctypes.CDLL(None).syscall(ctypes.c_long(ARCH_PRCTL), ctypes.c_long(ASK), ctypes.c_long(TILE_DATA)) == 0
 
 
 def _call(builder: ir.IRBuilder, name: str, *arguments: Any) -> None:
@@ -106,8 +110,8 @@ def release(typing_context):
 
 
 @intrinsic
-def split_tile(typing_context, near, far, step, tiles):
-    """The pieces of 16 rows of pairs, as three tiles; returns the largest magnitude among the first pieces, as float32's bits.
+def split_tile(typing_context, near, far, step, tiles, extremes):
+    """The pieces of 16 rows of pairs, as three tiles.
 
     The plain twin is, for x = near[r, j] and y = far[r, j] in each of 16 rows and columns,
 
@@ -118,22 +122,24 @@ def split_tile(typing_context, near, far, step, tiles):
     Args:
         near, far: addresses of 16 numbers in each row; ``step`` bytes lead to the next row.
         tiles: the address of the tiles.
+        extremes: the address of the largest magnitude so far in each of 16 columns, as float32's bits, and then of the smallest
+            that is not 0, less one.
     """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         emit = Emitter(builder)
-        kind = ir.FunctionType(_SHORTS, [_SHORTS] * 2)
-        larger = cgutils.get_or_insert_function(builder.module, kind, f"llvm.umax.v{_SHORTS.count}i16")
-        kind = ir.FunctionType(_SHORTS.element, [_SHORTS])
-        largest = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.umax.v{_SHORTS.count}i16")
 
-        def constant(n: int, kind: Any = _INTS) -> Any:
-            return ir.Constant(kind, [n] * kind.count)
+        def constant(n: int) -> Any:
+            return ir.Constant(_INTS, [n] * LANES)
 
-        upper, half = (
-            constant(-1 << 16),
-            constant(1 << 15),
-        )  # the bits that a bfloat16 has, and half of the last one's worth
+        def extreme(name: str, x: Any, y: Any) -> Any:
+            function = ir.FunctionType(_INTS, [_INTS] * 2)
+            called = cgutils.get_or_insert_function(builder.module, function, f"llvm.{name}.v{LANES}i32")
+            return builder.call(called, [x, y])
+
+        upper = constant(-1 << 16)  # the bits that a bfloat16 has
+        half = constant(1 << 15)  # half of what the last of them is worth
+        positive, one = constant((1 << 31) - 1), constant(1)
 
         def pieces(x: Any) -> list[Any]:
             found = []
@@ -142,22 +148,25 @@ def split_tile(typing_context, near, far, step, tiles):
                 x = builder.fsub(x, builder.bitcast(found[-1], VECTOR))
             return [*found, builder.and_(builder.bitcast(x, _INTS), upper)]
 
-        def row(here: list[Any], most: list[Any]) -> list[Any]:
+        def row(here: list[Any], found: list[Any]) -> list[Any]:
+            most, least = found
             numbers = [emit.load(address) for address in here[:2]]
+            for x in numbers:
+                magnitude = builder.and_(builder.bitcast(x, _INTS), positive)
+                most, least = extreme("umax", most, magnitude), extreme("umin", least, builder.sub(magnitude, one))
             for i, (x, y) in enumerate(zip(*map(pieces, numbers), strict=True)):
                 both = builder.or_(builder.lshr(x, constant(16)), y)
                 emit.store(builder.bitcast(both, VECTOR), here[2], i * TILE)
-                if i == 0:
-                    magnitude = builder.and_(builder.bitcast(both, _SHORTS), constant((1 << 15) - 1, _SHORTS))
-                    most = [builder.call(larger, [*most, magnitude])]
-            return most
+            return [most, least]
 
-        near, far, step, tiles = arguments
-        none = [constant(0, _SHORTS)]
-        _, most = emit.loop(WORD(LANES), [step, step, WORD(64)], [near, far, tiles], none, row)
-        return builder.shl(builder.zext(builder.call(largest, most), WORD), WORD(16))
+        near, far, step, tiles, extremes = arguments
+        found = [builder.bitcast(emit.load(extremes, 64 * i), _INTS) for i in range(2)]
+        _, found = emit.loop(WORD(LANES), [step, step, WORD(64)], [near, far, tiles], found, row)
+        for i in range(2):
+            emit.store(builder.bitcast(found[i], VECTOR), extremes, 64 * i)
+        return context.get_dummy_value()
 
-    return types.int64(*[types.int64] * 4), generate
+    return types.void(*[types.int64] * 5), generate
 
 
 def make_block(columns: int) -> Any:
@@ -206,11 +215,38 @@ def make_block(columns: int) -> Any:
     return block
 
 
+LEAST = (1 << 32) - 1  # a mask
+NONE = LEAST  # the magnitudes of zeros, see ``magnitudes_of``
+
+
+@inner
+def begin(extremes):
+    """What ``split_tile`` begins with, for an array of 32 whole numbers (uint32)."""
+    for i in range(LANES):
+        extremes[i], extremes[LANES + i] = 0, LEAST
+
+
+@inner
+def magnitudes_of(extremes):
+    """The largest magnitude, times 2³², and the smallest one that is not 0, less one."""
+    most, least = 0, LEAST
+    for i in range(LANES):
+        most, least = max(most, np.int64(extremes[i])), min(least, np.int64(extremes[LANES + i]))
+    return most << 32 | least
+
+
+@inner
+def join(found, more):
+    """The magnitudes of two pieces of a factor together."""
+    return max(found >> 32, more >> 32) << 32 | min(found & LEAST, more & LEAST)
+
+
 @inner
 def in_range(left, right):
-    """Whether the unit may multiply factors with these largest magnitudes, as ``split_tile`` returns them."""
-    if left >= LARGE or right >= LARGE:
+    """Whether the unit may multiply factors of these magnitudes."""
+    if left == NONE or right == NONE:
+        return max(left, right) >> 32 < LARGE
+    a, b = left >> 32, right >> 32
+    if a >= LARGE or b >= LARGE or min(left & LEAST, right & LEAST) + 1 < SMALL:
         return False
-    if left == 0 or right == 0:
-        return True
-    return left >= SMALL and right >= SMALL and LEAST_PRODUCT <= (left >> 23) + (right >> 23) <= MOST_PRODUCT
+    return LEAST_PRODUCT <= (a >> 23) + (b >> 23) <= MOST_PRODUCT

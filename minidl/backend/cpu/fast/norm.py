@@ -13,7 +13,7 @@ from minidl.backend.cpu.fast.functions import sigmoid_of
 from minidl.backend.cpu.fast.jit import inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
-BLOCK = 64  # rows that are summed up at a time, from the first-level cache
+BLOCK = 64  # rows at a time: they stay in the first-level cache
 
 
 @inner
@@ -62,7 +62,7 @@ def _normalize(who, part, first, last, x, mean, scale, shift, then, y):
             row, target = x[i], y[i]
             for k in range(width):
                 target[k] = (row[k] - mean[k]) * scale[k] + shift[k]
-        block = y[start:stop].reshape(-1)  # of a row the last vector might not be full
+        block = y[start:stop].reshape(-1)  # row by row, the last vector of each would not be full
         if then == 1:
             for k in range(block.size):
                 block[k] = above_zero(block[k])

@@ -11,7 +11,19 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from minidl.backend.cpu.fast.amx import DEEP, TILES, configure, in_range, make_block, release, split_tile
+from minidl.backend.cpu.fast.amx import (
+    DEEP,
+    NONE,
+    TILES,
+    begin,
+    configure,
+    in_range,
+    join,
+    magnitudes_of,
+    make_block,
+    release,
+    split_tile,
+)
 from minidl.backend.cpu.fast.emit import LANES, NUMBER
 from minidl.backend.cpu.fast.gemm import raise_to, start_of
 from minidl.backend.cpu.fast.jit import data, inner, kernel
@@ -19,14 +31,17 @@ from minidl.backend.cpu.fast.team import address_of, job_of, run
 from minidl.backend.cpu.fast.tile import make_transpose
 
 STEPS = 32  # of a long sum at a time: then the tiles that are multiplied stay in the second-level cache
-SCRATCH = 1024  # numbers
+EXTREMES = (
+    2 * LANES * LANES
+)  # before them two blocks of 16 × 16, a block of sums at the edge, or the configuration of the tiles
+SCRATCH = EXTREMES + 2 * LANES  # numbers
 _transpose = make_transpose()
 _wide, _single = make_block(2), make_block(1)
 
 
 @intrinsic
 def _number(typing_context, address):
-    """The float32 number at an address."""
+    """The float32 number at an address of memory."""
 
     def generate(context, builder, signature, arguments):
         return builder.load(builder.inttoptr(arguments[0], NUMBER.as_pointer()), align=4)
@@ -36,7 +51,7 @@ def _number(typing_context, address):
 
 @intrinsic
 def _put(typing_context, address, number):
-    """Put a float32 number at an address."""
+    """Put a float32 number at an address of memory."""
 
     def generate(context, builder, signature, arguments):
         builder.store(arguments[1], builder.inttoptr(arguments[0], NUMBER.as_pointer()), align=4)
@@ -47,7 +62,7 @@ def _put(typing_context, address, number):
 
 @inner
 def _tile_bytes(lines, depth):
-    """What ``_split`` fills."""
+    """How many bytes ``_split`` fills."""
     return (lines + LANES - 1) // LANES * ((depth + DEEP - 1) // DEEP) * TILES
 
 
@@ -61,9 +76,11 @@ def _split(a, line, step, lines, depth, is_right, tiles, scratch):
         tiles: the address of the tiles, (⌈lines / 16⌉, ⌈depth / 32⌉, 3, 1024 bytes).
 
     Returns:
-        The largest magnitude, as ``split_tile``.
+        Their magnitudes, see ``magnitudes_of``.
     """
-    most = 0
+    extremes = scratch[EXTREMES:SCRATCH].view(np.uint32)
+    begin(extremes)
+    kept = data(extremes)
     along = step == 4  # the numbers of a line lie next to each other
     row = 64 if is_right else 128  # bytes of what is put in order in scratch
     low, high = data(scratch), data(scratch) + (1024 if is_right else 64)
@@ -72,16 +89,16 @@ def _split(a, line, step, lines, depth, is_right, tiles, scratch):
             here = a + first * line + k * step
             if first + LANES > lines or k + DEEP > depth:
                 _collect(here, line, step, lines - first, depth - k, is_right, scratch)
-                most = max(most, split_tile(low, high, row, tiles))
+                split_tile(low, high, row, tiles, kept)
             elif along != is_right:
-                most = max(most, split_tile(here, here + LANES * step, step if is_right else line, tiles))
+                split_tile(here, here + LANES * step, step if is_right else line, tiles, kept)
             else:
                 across = line if along else step
                 _transpose(here, across, low, row)
                 _transpose(here + LANES * step, across, high, row)
-                most = max(most, split_tile(low, high, row, tiles))
+                split_tile(low, high, row, tiles, kept)
             tiles += TILES
-    return most
+    return magnitudes_of(extremes)
 
 
 @inner
@@ -140,7 +157,22 @@ def _copy_block(source, source_row, height, width, target, target_row):
 
 @inner
 def _multiply(
-    who, part, first, last, unit, by_rows, large, small, start, floor, wholes, largest, pieces, scratches, refused, out
+    who,
+    part,
+    first,
+    last,
+    unit,
+    by_rows,
+    large,
+    small,
+    start,
+    floor,
+    wholes,
+    magnitudes,
+    pieces,
+    scratches,
+    refused,
+    out,
 ):
     """Lines of the larger factor and of the product, ``unit`` for each of ``first`` to ``last``; see ``matmul_split``."""
     (a, line, step, depth), (b, b_line, b_step, _) = large, small
@@ -149,12 +181,12 @@ def _multiply(
     mine = who if len(wholes) > 1 else 0
     whole, piece, scratch = data(wholes[mine]), data(pieces[who]), scratches[who]
     configure(scratch.view(np.uint8))
-    if largest[mine] < 0:
-        largest[mine] = _split(b, b_line, b_step, others, depth, by_rows, whole, scratch)
+    if magnitudes[mine] < 0:
+        magnitudes[mine] = _split(b, b_line, b_step, others, depth, by_rows, whole, scratch)
     for n in range(first * unit, min(last * unit, lines), unit):
         count = min(unit, lines - n)
         found = _split(a + n * line, line, step, count, depth, not by_rows, piece, scratch)
-        if not in_range(found, largest[mine]):
+        if not in_range(found, magnitudes[mine]):
             refused[0] = True
         if refused[0]:
             break
@@ -205,14 +237,16 @@ def matmul_split(team, splitters, unit, by_rows, a, a_turned, b, b_turned, bias,
     """
     left, right = _factor(a, a_turned), _factor(b, not b_turned)
     large, small = (left, right) if by_rows else (right, left)
-    largest, refused = np.full(len(wholes), -1), np.zeros(1, np.bool_)
+    magnitudes, refused = np.full(len(wholes), -1), np.zeros(1, np.bool_)
     if len(wholes) == 1:
-        found = np.zeros(splitters[3], np.int64)
+        found = np.full(splitters[3], NONE)
         lines = out.shape[1] if by_rows else out.shape[0]
         shared = (by_rows, small, lines, wholes[0], found, scratches)
         run(splitters, _split_job(shared), address_of(shared))
-        largest[0] = found.max()
+        magnitudes[0] = NONE
+        for more in found:
+            magnitudes[0] = join(magnitudes[0], more)
     start = start_of(bias, (out.shape[1] + LANES - 1) // LANES * LANES)
-    arguments = (unit, by_rows, large, small, start, floor, wholes, largest, pieces, scratches, refused, out)
+    arguments = (unit, by_rows, large, small, start, floor, wholes, magnitudes, pieces, scratches, refused, out)
     run(team, _multiply_job(arguments), address_of(arguments))
     return not refused[0]
