@@ -33,6 +33,9 @@ class _AffineNorm(Module):
             init.zeros_(self.bias)
 
 
+_TENSORS = "running_mean", "running_var", "weight", "bias", "num_batches_tracked"
+
+
 class _BatchNorm(_AffineNorm):
     """Batch normalisation but for the check of the input's dimensions; described at `BatchNorm2d`."""
 
@@ -85,16 +88,16 @@ class _BatchNorm(_AffineNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
-        mean, var, weight, bias = tensors_of(self, "running_mean", "running_var", "weight", "bias")
+        mean, var, weight, bias, batches = tensors_of(self, *_TENSORS)
         if not self.training and mean is not None and var is not None:
             return F.batch_norm(input, mean, var, weight, bias, eps=self.eps)
         factor = 0.0 if self.momentum is None else self.momentum
         track = self.training and self.track_running_stats
-        if track and self.num_batches_tracked is not None:
-            self.num_batches_tracked.array += 1
-            self.num_batches_tracked.bump_version("batch_norm")
+        if track and batches is not None:
+            batches.array += 1
+            batches.bump_version("batch_norm")
             if self.momentum is None:
-                factor = 1.0 / self.num_batches_tracked.item()
+                factor = 1.0 / batches.item()
         if not track:  # nothing is to be updated
             mean = var = None
         return F.batch_norm(input, mean, var, weight, bias, True, factor, self.eps)

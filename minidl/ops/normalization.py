@@ -142,28 +142,27 @@ def batch_norm(
         ValueError: in training, if there is only one value per channel.
         RuntimeError: if the sizes do not fit.
     """
-    if input.ndim < 2:
-        raise RuntimeError(
-            f"batch_norm: expected at least 2D input (N, C, ...), got shape {tuple(input.shape)}{at_place()}"
-        )
-    channels = input.shape[1]
+    shape = tuple(input.shape)
+    if len(shape) < 2:
+        raise RuntimeError(f"batch_norm: expected at least 2D input (N, C, ...), got shape {shape}{at_place()}")
+    channels = shape[1]
+    line = (channels,)
     for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
-        if t is not None and t.shape != (channels,):
+        if t is not None and t.array.shape != line:
             raise RuntimeError(
-                f"batch_norm: {name} should contain {channels} elements not {t.numel()} "
-                f"(input shape {tuple(input.shape)}){at_place()}"
+                f"batch_norm: {name} should contain {channels} elements not {t.numel()} (input shape {shape}){at_place()}"
             )
     same_dtype("batch_norm", input, weight, bias)
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError("batch_norm: Expected running_mean and running_var to be defined when training=False")
         return NormalizeBy(raw(running_mean), raw(running_var), eps)(input, weight, bias)
-    count = math.prod(input.shape) // channels if channels else 0
+    count = math.prod(shape) // channels if channels else 0
     if count == 1:
         raise ValueError(
-            f"Expected more than 1 value per channel when training, got input size {list(input.shape)}{at_place()}"
+            f"Expected more than 1 value per channel when training, got input size {list(shape)}{at_place()}"
         )
-    axes, affine = (0, *range(2, input.ndim)), (1, channels) + (1,) * (input.ndim - 2)
+    axes, affine = (0, *range(2, len(shape))), (1, channels) + (1,) * (len(shape) - 2)
     if running_mean is None or running_var is None or not count:
         return Normalize(axes, eps, affine)(input, weight, bias)
     running = running_mean.array, running_var.array, float(momentum)
