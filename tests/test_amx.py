@@ -158,6 +158,15 @@ def test_nothing_is_written_outside(shape: tuple[int, int, int], monkeypatch: py
         around.extend([raw[:start], raw[start + size :]])
         return raw[start : start + size].view(dtype).reshape(shape)
 
+    kept = fast_kernels().matmul_split
+
+    def has_room(crew: Any, splitters: Any, *rest: Any) -> Any:
+        *_, wholes, pieces, scratches, _ = rest
+        assert len(pieces) == threads.members(crew) and len(wholes) in (1, len(pieces))
+        assert len(scratches) >= max(threads.members(crew), threads.members(splitters))
+        return kept(crew, splitters, *rest)
+
+    monkeypatch.setattr(fast_kernels(), "matmul_split", has_room)
     monkeypatch.setattr(amx, "workspace", fenced)
     monkeypatch.setattr(amx, "PART", 1)
     for own in 0, 1 << 20:
