@@ -24,7 +24,7 @@ from minidl.backend.cpu.fast import amx as unit
 from minidl.backend.cpu.fast.jit import data, kernel
 
 cpu = CpuBackend()
-NOTHING, NO_FLOOR = np.zeros(0, np.float32), np.float32(-np.inf)
+NOTHING = np.zeros(0, np.float32)
 LARGE = 128, 512, 256  # rows, depth and columns that are worth it
 
 
@@ -41,8 +41,8 @@ def normal(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def product(a: np.ndarray, b: np.ndarray, bias: np.ndarray = NOTHING, floor: np.float32 = NO_FLOOR) -> Any:
-    return amx.product(fast_kernels(), a, b, bias, floor)
+def product(a: np.ndarray, b: np.ndarray, bias: np.ndarray = NOTHING, rectified: bool = False) -> Any:
+    return amx.product(fast_kernels(), a, b, bias, rectified)
 
 
 def by_tiles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ def test_the_product_errs_no_more_than_one_in_float32(
     if biased:
         bias = normal(seed + 2, n)
         np.testing.assert_allclose(product(a, b, bias), y + bias, rtol=1e-5, atol=1e-5 * np.sqrt(k))
-        assert (product(a, b, bias, np.float32(0)) == np.maximum(product(a, b, bias), 0)).all()
+        assert (product(a, b, bias, True) == np.maximum(product(a, b, bias), 0)).all()
 
 
 def test_whole_numbers_are_exact() -> None:

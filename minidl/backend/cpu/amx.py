@@ -61,8 +61,8 @@ def serves(fast: Any, a: np.ndarray, b: np.ndarray) -> bool:
     return (a.flags.c_contiguous or a.flags.f_contiguous) and (b.flags.c_contiguous or b.flags.f_contiguous)
 
 
-def product(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, floor: np.float32) -> np.ndarray | None:
-    """a @ b + bias (N, or empty), nowhere below ``floor``, or None where numbers are too large or too small for pieces."""
+def product(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, rectified: bool) -> np.ndarray | None:
+    """a @ b + bias (N, or empty), or what of it is above 0; None where numbers are too large or too small for pieces."""
     (rows, depth), columns = a.shape, b.shape[1]
     a_turned, b_turned = not a.flags.c_contiguous, not b.flags.c_contiguous
     by_rows = rows > columns
@@ -78,6 +78,6 @@ def product(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, floor: np
     out = np.empty((rows, columns), np.float32)
     done = fast.matmul_split(
         crew, splitters, UNIT, by_rows, a.T if a_turned else a, a_turned, b.T if b_turned else b, b_turned,
-        bias, floor, wholes, pieces, scratches, out,
+        bias, rectified, wholes, pieces, scratches, out,
     )  # fmt: skip
     return out if done else None

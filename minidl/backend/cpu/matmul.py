@@ -23,7 +23,7 @@ PACKING = 16  # multiplications that take as long as packing or turning one numb
 ITS_OWN = 3 * PACKING  # columns for each thread, for which it packs the left factor for itself
 ITS_CACHE = 1 << 20  # bytes of the left factor, at most, for that
 COLUMNS = 48  # of a product that is computed transposed, at a time: as many as tiles of 6 rows and blocks of 16 go into
-FLOORS = {None: np.float32(-np.inf), "relu": np.float32(0)}  # below which the compiled kernels leave no number
+RECTIFIES = {None: False, "relu": True}  # what the compiled kernels can do to a product in the same pass
 _NOTHING, _NOWHERE = np.zeros(0, np.float32), (np.zeros((0, 0, 0, 0), np.float32), np.zeros((0, 0, 0), np.float32))
 LEAST_ROWS = 16  # of the left factor for tiles: fewer do not pay for packing the right one
 LEAST_LINES = 16  # of a product by BLAS, for one thread at least
@@ -40,7 +40,7 @@ class CpuMatmul(MatmulKernels):
             return super().matmul(a, b, bias, then)
         fast = fast_kernels() if work >= TINY else None
         if fast is not None and a.dtype.char == "f" and _packable(a, b):
-            return _compiled(fast, a, b, _NOTHING if bias is None else bias, FLOORS[then])
+            return _compiled(fast, a, b, _NOTHING if bias is None else bias, RECTIFIES[then])
         if work < TINY:
             y = a.dot(b)  # ``np.matmul`` takes half as long again to get to BLAS
             if bias is not None:
@@ -53,17 +53,17 @@ class CpuMatmul(MatmulKernels):
         return y if then is None else getattr(self, then)(y, out=y)
 
 
-def _compiled(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, floor: np.float32) -> np.ndarray:
-    """a @ b + bias (N, or empty), nowhere below ``floor``."""
+def _compiled(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, rectified: bool) -> np.ndarray:
+    """a @ b + bias (N, or empty), or what of it is above 0."""
     because = "float32"
     if amx.serves(fast, a, b):
-        y = amx.product(fast, a, b, bias, floor)
+        y = amx.product(fast, a, b, bias, rectified)
         if y is not None:
             _note(a, b, "matrix unit", "float32, large")
             return y
         because = "numbers too large or too small for the matrix unit"
     _note(a, b, "register tiles", because)
-    return _by_tiles(fast, a, b, bias, floor)
+    return _by_tiles(fast, a, b, bias, rectified)
 
 
 def _note(a: np.ndarray, b: np.ndarray, picked: str, because: str) -> None:
@@ -95,15 +95,15 @@ def _packers(strips: np.ndarray) -> Team:
     return team(len(strips), PACKED / max(1, strips.shape[1] * 16))
 
 
-def _by_tiles(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, floor: np.float32) -> np.ndarray:
+def _by_tiles(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, rectified: bool) -> np.ndarray:
     rows, columns = len(a), b.shape[1]
     turned = not b.flags.c_contiguous
     out = np.empty((rows, columns), a.dtype)
     if a.flags.c_contiguous and _is_cheaper_transposed(rows, len(b), columns):
-        _by_tiles_transposed(fast, a, b.T if turned else b, turned, bias, floor, out)
+        _by_tiles_transposed(fast, a, b.T if turned else b, turned, bias, rectified, out)
         return out
     if rows * b.size < 4 * PART:
-        fast.matmul_small(a, b.T if turned else b, turned, bias, floor, out)
+        fast.matmul_small(a, b.T if turned else b, turned, bias, rectified, out)
         return out
     strips = workspace("strips", (-(-columns // 16), len(b), 16), b.dtype)
     width = 16 * len(strips)
@@ -117,7 +117,7 @@ def _by_tiles(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, floor: 
         b.T if turned else b,
         turned,
         bias,
-        floor,
+        rectified,
         strips,
         whole,
         out,
@@ -136,7 +136,7 @@ def _filled(n: int) -> int:
 
 
 def _by_tiles_transposed(
-    fast: Any, a: np.ndarray, b: np.ndarray, turned: bool, bias: np.ndarray, floor: np.float32, out: np.ndarray
+    fast: Any, a: np.ndarray, b: np.ndarray, turned: bool, bias: np.ndarray, rectified: bool, out: np.ndarray
 ) -> None:
     rows, columns = out.shape
     lanes, pieces = -(-rows // 16), -(-columns // COLUMNS)
@@ -149,7 +149,7 @@ def _by_tiles_transposed(
         copies = workspace("strips", (threads if each else 1, lanes, a.shape[1], 16), a.dtype)
         packers = _packers(copies[0])
         blocks = workspace("whole", (threads, COLUMNS, 16 * lanes), a.dtype)
-    fast.matmul_transposed(crew, packers, COLUMNS, a, b, turned, bias, floor, copies, blocks, out)
+    fast.matmul_transposed(crew, packers, COLUMNS, a, b, turned, bias, rectified, copies, blocks, out)
 
 
 def _by_blas(a: np.ndarray, b: np.ndarray, bias: Any) -> np.ndarray:

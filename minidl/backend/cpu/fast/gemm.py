@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from llvmlite import binding
 
+from minidl.backend.cpu.fast.elementwise import above_zero
 from minidl.backend.cpu.fast.emit import LANES
 from minidl.backend.cpu.fast.jit import data, inner, kernel, symbol
 from minidl.backend.cpu.fast.team import address_of, job_of, run
@@ -173,13 +174,13 @@ def copy_columns(whole, out):
 
 
 @inner
-def raise_to(floor, out):
-    """out = floor where it is not above that; NaN stays. With 0 it is ``relu``, with −∞ nothing happens."""
-    if floor > -np.inf:
+def rectify(rectified, out):
+    """If it is to be ``rectified``: max(out, 0), in place."""
+    if rectified:
         for i in range(len(out)):
             row = out[i]
             for n in range(row.size):
-                row[n] = floor if row[n] <= floor else row[n]
+                row[n] = above_zero(row[n])
 
 
 @inner
@@ -205,27 +206,27 @@ def pack(team, b, turned, strips):
 
 
 @inner
-def _multiply_rows(who, part, first, last, unit, a, strips, start, floor, out):
+def _multiply_rows(who, part, first, last, unit, a, strips, start, rectified, out):
     """Rows of ``matmul``; ``unit`` rows for each of ``first`` to ``last``."""
     n, m = first * unit, min(last * unit, len(a))
     matmul_strips(a[n:m], strips, start, out[n:m])
-    raise_to(floor, out[n:m])
+    rectify(rectified, out[n:m])
 
 
 @inner
-def _multiply_columns(who, part, first, last, unit, a, strips, start, floor, out):
+def _multiply_columns(who, part, first, last, unit, a, strips, start, rectified, out):
     """Columns of ``matmul``; ``unit`` strips for each of ``first`` to ``last``."""
     n, m = first * unit, min(last * unit, len(strips))
     matmul_strips(a, strips[n:m], start[n * LANES :], out[:, n * LANES :])
-    raise_to(floor, out[:, n * LANES : m * LANES])
+    rectify(rectified, out[:, n * LANES : m * LANES])
 
 
 _multiply_rows_job, _multiply_columns_job = job_of(_multiply_rows), job_of(_multiply_columns)
 
 
 @kernel
-def matmul(team, parts, a, b, turned, bias, floor, strips, whole, out):
-    """out = a @ b + bias, nowhere below ``floor`` (float32); threads share the rows or the columns of out.
+def matmul(team, parts, a, b, turned, bias, rectified, strips, whole, out):
+    """out = a @ b + bias, or if ``rectified`` what of it is above 0; threads share the rows or the columns of out.
 
     Args:
         team: its length is the number of strips, ⌈N/16⌉. parts: in how many the product is cut.
@@ -241,7 +242,7 @@ def matmul(team, parts, a, b, turned, bias, floor, strips, whole, out):
     by_rows = rows >= whole.shape[1] or lanes < 8  # few strips cannot be shared four by four
     unit = 6 if by_rows else 4  # rows, or strips: what the widest tile takes
     units = ((rows if by_rows else lanes) + unit - 1) // unit
-    arguments = (unit, a, strips, start, floor, whole)
+    arguments = (unit, a, strips, start, rectified, whole)
     crew = (board, helpers, units, max(1, min(parts, units // 4 if by_rows else units)))
     if by_rows:
         run(crew, _multiply_rows_job(arguments), address_of(arguments))
@@ -252,7 +253,7 @@ def matmul(team, parts, a, b, turned, bias, floor, strips, whole, out):
 
 
 @kernel
-def matmul_small(a, b, turned, bias, floor, out):
+def matmul_small(a, b, turned, bias, rectified, out):
     """``matmul`` in one call, for products too small to be shared."""
     lanes = (out.shape[1] + LANES - 1) // LANES
     strips, whole = np.empty((lanes, a.shape[1], LANES), a.dtype), out
@@ -263,7 +264,7 @@ def matmul_small(a, b, turned, bias, floor, out):
     else:
         _pack_rows(0, 0, 0, lanes, b, strips)
     matmul_strips(a, strips, start_of(bias, whole.shape[1]), whole)
-    raise_to(floor, whole)
+    rectify(rectified, whole)
     if data(out) != data(whole):
         copy_columns(whole, out)
 
@@ -288,7 +289,7 @@ def transpose_block(block, first, start, out):
 
 
 @inner
-def _multiply_transposed(who, part, first, last, unit, a, copies, packed, b, turned, start, floor, blocks, out):
+def _multiply_transposed(who, part, first, last, unit, a, copies, packed, b, turned, start, rectified, blocks, out):
     """Columns of ``matmul_transposed``; ``unit`` columns for each of ``first`` to ``last``."""
     mine = who if len(copies) > 1 else 0
     strips = copies[mine]
@@ -306,19 +307,19 @@ def _multiply_transposed(who, part, first, last, unit, a, copies, packed, b, tur
             lanes, data(zeros), 0, data(block), width,
         )  # fmt: skip
         transpose_block(block, n, start, out)
-        raise_to(floor, out[:, n : n + len(block)])
+        rectify(rectified, out[:, n : n + len(block)])
 
 
 _multiply_transposed_job = job_of(_multiply_transposed)
 
 
 @kernel
-def matmul_transposed(team, packers, unit, a, b, turned, bias, floor, copies, blocks, out):
+def matmul_transposed(team, packers, unit, a, b, turned, bias, rectified, copies, blocks, out):
     """``matmul`` as outᵀ = bᵀ @ aᵀ: what is packed is a, which is less to do where b is the larger one.
 
     Args:
         team: its length is the number of pieces of ``unit`` columns of out, the last one shorter. packers: its length is ⌈M/16⌉.
-        a: (M, K), C-contiguous. b: as in ``matmul``, likewise bias, floor and out.
+        a: (M, K), C-contiguous. b: as in ``matmul``, likewise bias, rectified and out.
         copies: (1 or threads, ⌈M/16⌉, K, 16), a place for a. Where each thread has one, it packs a for itself: that can take less
             time than to fetch what another core has just written. blocks: (threads, unit, ⌈M/16⌉ · 16), for each thread's piece
             of outᵀ. Empty ones are made here, for one thread.
@@ -331,7 +332,7 @@ def matmul_transposed(team, packers, unit, a, b, turned, bias, floor, copies, bl
     if len(copies) == 1:
         pack(packers, a, True, copies[0])
         packed[0] = True
-    arguments = (unit, a, copies, packed, b, turned, start_of(bias, out.shape[1]), floor, blocks, out)
+    arguments = (unit, a, copies, packed, b, turned, start_of(bias, out.shape[1]), rectified, blocks, out)
     run(team, _multiply_transposed_job(arguments), address_of(arguments))
 
 

@@ -1,8 +1,8 @@
 """Matrix products of factors that are split into pieces for the matrix unit, see ``amx.py``.
 
 The larger factor is cut among the threads: each splits some lines of it, multiplies them, and goes on to the next, so that what
-it split stays in its cache. The smaller one each thread splits as a whole for itself: that takes less time than to fetch what
-another core has just written.
+it split stays in its cache. The smaller one each thread splits as a whole for itself, unless it is too large for that: it takes
+less time than to fetch what another core has just written.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ from minidl.backend.cpu.fast.amx import (
     split_tile,
 )
 from minidl.backend.cpu.fast.emit import LANES, NUMBER
-from minidl.backend.cpu.fast.gemm import raise_to, start_of
+from minidl.backend.cpu.fast.gemm import rectify, start_of
 from minidl.backend.cpu.fast.jit import data, inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 from minidl.backend.cpu.fast.tile import make_transpose
 
 STEPS = 32  # of a long sum at a time: then the tiles that are multiplied stay in the second-level cache
-EXTREMES = (
-    2 * LANES * LANES
-)  # before them two blocks of 16 × 16, a block of sums at the edge, or the configuration of the tiles
+# In scratch: two blocks of 16 × 16, or a block of sums at the edge, or the configuration of the tiles; and then the extremes.
+EXTREMES = 2 * LANES * LANES
 SCRATCH = EXTREMES + 2 * LANES  # numbers
 _transpose = make_transpose()
 _wide, _single = make_block(2), make_block(1)
@@ -166,7 +165,7 @@ def _multiply(
     large,
     small,
     start,
-    floor,
+    rectified,
     wholes,
     magnitudes,
     pieces,
@@ -193,11 +192,11 @@ def _multiply(
         if by_rows:
             here = data(out) + n * columns * 4
             _multiply_tiles(piece, whole, depth, count, columns, data(start), here, columns * 4, scratch)
-            raise_to(floor, out[n : n + count])
+            rectify(rectified, out[n : n + count])
         else:
             here = data(out) + n * 4
             _multiply_tiles(whole, piece, depth, rows, count, data(start) + n * 4, here, columns * 4, scratch)
-            raise_to(floor, out[:, n : n + count])
+            rectify(rectified, out[:, n : n + count])
     release()
 
 
@@ -222,8 +221,10 @@ def _factor(a, by_columns):
 
 
 @kernel
-def matmul_split(team, splitters, unit, by_rows, a, a_turned, b, b_turned, bias, floor, wholes, pieces, scratches, out):
-    """out = a @ b + bias, nowhere below ``floor`` (float32); or False where the unit cannot have the numbers (``amx.in_range``).
+def matmul_split(
+    team, splitters, unit, by_rows, a, a_turned, b, b_turned, bias, rectified, wholes, pieces, scratches, out
+):
+    """out = a @ b + bias, ``rectified`` as in ``gemm.matmul``; or False where the unit cannot have the numbers (``in_range``).
 
     Args:
         team: its length is the number of units that the larger factor is cut into. splitters: its length is ⌈lines / 16⌉, for the
@@ -247,6 +248,6 @@ def matmul_split(team, splitters, unit, by_rows, a, a_turned, b, b_turned, bias,
         for more in found:
             magnitudes[0] = join(magnitudes[0], more)
     start = start_of(bias, (out.shape[1] + LANES - 1) // LANES * LANES)
-    arguments = (unit, by_rows, large, small, start, floor, wholes, magnitudes, pieces, scratches, refused, out)
+    arguments = (unit, by_rows, large, small, start, rectified, wholes, magnitudes, pieces, scratches, refused, out)
     run(team, _multiply_job(arguments), address_of(arguments))
     return not refused[0]
