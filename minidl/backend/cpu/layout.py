@@ -62,9 +62,9 @@ def laid_out_like(x: np.ndarray, other: np.ndarray) -> np.ndarray:
 def flat_alike(x: np.ndarray, *others: np.ndarray) -> list[np.ndarray] | None:
     """``flat`` of several arrays, if they have one shape, dtype and layout; else None."""
     if all([y.flags.c_contiguous and y.shape == x.shape and y.dtype == x.dtype for y in (x, *others)]):
-        return (
-            [x, *others] if x.ndim == 1 else [y.reshape(-1) for y in (x, *others)]
-        )  # also where strides of axes of length 1 differ
+        if x.ndim == 1:
+            return [x, *others]
+        return [y.reshape(-1) for y in (x, *others)]  # also where strides of axes of length 1 differ
     for y in others:
         if y.shape != x.shape or y.strides != x.strides or y.dtype != x.dtype:
             return None

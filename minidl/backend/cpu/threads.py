@@ -204,7 +204,7 @@ def share(function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
 LINE = 64  # bytes from one word to the next: in one cache line they would hinder each other
 BOARD = 11  # words
 WAITING, CALLED = 0, LINE // 8  # where Python finds two of them: threads that are awake, and calls to the queue of jobs
-PATIENCE = 20_000  # looks at the board before a thread goes to sleep: about a millisecond
+PATIENCE = 20_000  # looks at the board before a thread goes to sleep: 0.3 to 1 ms, as long as the processor pauses
 # To wake a thread costs the caller more time than a small kernel takes, and it goes to sleep again if no other one follows.
 WORTH_WAKING = 64  # pieces, of the size that is worth handing to a thread that is awake
 CLOSELY = 5e-4  # seconds from one small kernel to the next

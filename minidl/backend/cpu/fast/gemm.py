@@ -270,7 +270,7 @@ def matmul_small(a, b, turned, bias, rectified, out):
 
 
 @inner
-def transpose_block(block, first, start, out):
+def _transpose_block(block, first, start, out):
     """Columns of out from ``first`` on = blockᵀ + start: block is (columns, at least as many as out has rows).
 
     Args:
@@ -306,7 +306,7 @@ def _multiply_transposed(who, part, first, last, unit, a, copies, packed, b, tur
             data(b) + n * b_column, b_column, 0, b_step, data(strips), k_size * LANES * 4, 0, LANES * 4, 1, k_size, len(block),
             lanes, data(zeros), 0, data(block), width,
         )  # fmt: skip
-        transpose_block(block, n, start, out)
+        _transpose_block(block, n, start, out)
         rectify(rectified, out[:, n : n + len(block)])
 
 
