@@ -23,7 +23,10 @@ import numpy as np
 from minidl.backend.cpu.fast.gemm import product
 from minidl.backend.cpu.fast.jit import data, inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
+from minidl.backend.cpu.fast.tile import make_transpose
 from minidl.backend.cpu.fast.transform import A24, A26, A46, AT42, AT62, AT64, BT4, BT6, apply_transform
+
+_transpose = make_transpose()
 
 
 @inner
@@ -289,23 +292,23 @@ def _weight_from_tiles(who, part, first, last, sums, matrix, weight):
     """
     _, _, o_size = sums.shape
     taps_count, points = matrix.shape
-    taps, zeros = np.empty((taps_count, o_size), weight.dtype), np.zeros(o_size, weight.dtype)
-    rows = np.empty((o_size, 16 * taps_count), weight.dtype)
+    rows, zeros = np.empty((16 * taps_count, o_size), weight.dtype), np.zeros(o_size, weight.dtype)
     for start in range(first, last, 16):
         stop = min(start + 16, last)
         for c in range(start, stop):
             product(
                 data(matrix), points * 4, 0, 4, data(sums) + c * o_size * 4, 64, 0, sums.strides[0], 1, points,
-                taps_count, o_size // 16, data(zeros), 0, data(taps), o_size * 4,
+                taps_count, o_size // 16, data(zeros), 0, data(rows) + (c - start) * taps_count * o_size * 4, o_size * 4,
             )  # fmt: skip
-            at = (c - start) * taps_count
-            for o in range(o_size):
-                for tap in range(taps_count):
-                    rows[o, at + tap] = taps[tap, o]
+        count = (stop - start) * taps_count
+        whole = count - count % 16
+        for o in range(0, o_size, 16):
+            for k in range(0, whole, 16):
+                target = data(weight) + o * weight.strides[0] + (start * taps_count + k) * 4
+                _transpose(data(rows) + (k * o_size + o) * 4, o_size * 4, target, weight.strides[0])
         for o in range(o_size):
-            row, target = rows[o], weight[o, start * taps_count :]
-            for k in range((stop - start) * taps_count):
-                target[k] = row[k]
+            for k in range(whole, count):
+                weight[o, start * taps_count + k] = rows[k, o]
 
 
 _convolve_job, _input_tiles_job, _multiply_points_job = (
