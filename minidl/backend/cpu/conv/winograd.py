@@ -41,7 +41,7 @@ def _convolve(
     u = workspace("weight tiles", (t.points, o // 16, c, 16), x.dtype)
     flat, taps = np.ascontiguousarray(weight).reshape(-1), t.r * t.r
     steps = (taps * o, taps) if turned else (taps, taps * c)  # along c and o
-    fast.weight_tiles(team(c * o // 16, LEAST_PAIRS), flat, *steps, turned, _kernel_matrix(fast, t.m, t.r), u)
+    fast.weight_tiles(team(c * o // 16, LEAST_PAIRS), flat, *steps, _kernel_matrix(fast, t.m, t.r, turned), u)
     units = team(t.units)
     if t.few:
         v, products = t.all_tiles()
@@ -75,8 +75,10 @@ def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> n
 
 
 @cache
-def _kernel_matrix(fast: Any, m: int, r: int) -> np.ndarray:
-    return fast.kernel_matrix(m, r)
+def _kernel_matrix(fast: Any, m: int, r: int, turned: bool = False) -> np.ndarray:
+    """G ⊗ G, or if ``turned`` the one for a kernel that is turned by 180 degrees: whose taps come in the other order."""
+    matrix: np.ndarray = fast.kernel_matrix(m, r)
+    return np.ascontiguousarray(matrix[:, ::-1]) if turned else matrix
 
 
 class _Tiles:

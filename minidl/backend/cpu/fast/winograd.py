@@ -250,7 +250,30 @@ def _add_products(who, part, first, last, v, z, sums):
 
 
 @inner
-def _weight_tiles(who, part, first, last, weight, c_step, o_step, turned, matrix, u):
+def _gather_taps(weight, at, c_step, o_step, pairs, count, taps):
+    """taps[c, k, o] = weight[at + c · c_step + o · o_step + k] for ``pairs`` of c, ``count`` of k and 16 of o.
+
+    By blocks of 16 × 16; where there are fewer taps, what follows them comes too, and is overwritten by the next or left behind.
+
+    Args:
+        weight: flat. taps: at least (pairs · count + 16, 16).
+    """
+    lines, line = pairs, count
+    if c_step == count:  # the taps of all pairs are one line
+        lines, line = 1, pairs * count
+    for i in range(lines):
+        for k in range(0, line, 16):
+            source, row = at + i * c_step + k, i * line + k
+            if source + 15 * o_step + 16 <= weight.size:
+                _transpose(data(weight) + source * 4, o_step * 4, data(taps) + row * 64, 64)
+            else:
+                for j in range(min(16, line - k)):
+                    for o in range(16):
+                        taps[row + j, o] = weight[source + o * o_step + j]
+
+
+@inner
+def _weight_tiles(who, part, first, last, weight, c_step, o_step, matrix, u):
     """G w Gᵀ of a weight, in strips: u (p², O / 16, C, 16).
 
     The (strip, C) pairs ``first`` to ``last`` are done. A step along O is often a large power of two, of whose lines a cache
@@ -258,26 +281,22 @@ def _weight_tiles(who, part, first, last, weight, c_step, o_step, turned, matrix
 
     Args:
         weight: flat; the r² taps for channels c and o begin at c · c_step + o · o_step.
-        turned: by 180 degrees, as the input gradient needs them.
         matrix: G ⊗ G, (p², r²).
     """
     c_size = u.shape[2]
-    points, taps_count = matrix.shape
+    points, count = matrix.shape
     chunk = 32  # pairs at a time
-    taps, zeros = np.empty((taps_count, chunk, 16), weight.dtype), np.zeros(chunk * 16, weight.dtype)
-    for start in range(first, last, chunk):
-        stop = min(start + chunk, last)
-        for pair in range(start, stop):
-            o, c = pair // c_size * 16, pair % c_size
-            for tap in range(taps_count):
-                target = taps[tap, pair - start]
-                source = weight[c * c_step + o * o_step + (taps_count - 1 - tap if turned else tap) :]
-                for k in range(16):
-                    target[k] = source[k * o_step]
+    taps, zeros = np.empty((chunk * count + 16, 16), weight.dtype), np.zeros(chunk * 16, weight.dtype)
+    start = first
+    while start < last:
+        strip, c = start // c_size, start % c_size
+        pairs = min(chunk, last - start, c_size - c)
+        _gather_taps(weight, c * c_step + strip * 16 * o_step, c_step, o_step, pairs, count, taps)
         product(
-            data(matrix), taps_count * 4, 0, 4, data(taps), 64, 0, chunk * 64, 1, taps_count, points, stop - start,
+            data(matrix), count * 4, 0, 4, data(taps), count * 64, 0, 64, 1, count, points, pairs,
             data(zeros), 0, data(u) + start * 64, u.strides[0],
         )  # fmt: skip
+        start += pairs
 
 
 @inner
@@ -322,7 +341,7 @@ _weight_tiles_job, _weight_from_tiles_job = job_of(_weight_tiles), job_of(_weigh
 
 
 @kernel
-def weight_tiles(team, *arguments):  # weight, c_step, o_step, turned, matrix, u
+def weight_tiles(team, *arguments):  # weight, c_step, o_step, matrix, u
     run(team, _weight_tiles_job(arguments), address_of(arguments))
 
 
