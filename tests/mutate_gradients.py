@@ -88,6 +88,7 @@ KERNELS = {
     "_crop": (POOLS, "array"),
     "scatter_add": (("ScatterAdd", "GatherGrad"), ""),
     "relu_grad": (("ReLU", "ReLUGrad"), "array"),
+    "sigmoid_grad": (("Sigmoid",), "array"),
     "hardtanh_grad": (("Hardtanh", "HardtanhGrad"), "array"),
     "cross_entropy_grad": (("CrossEntropy",), "array"),
 }

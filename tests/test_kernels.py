@@ -255,6 +255,11 @@ def sigmoid(draw: Draw) -> Arguments:
     return (draw.array(draw.choice([draw.shape(), (2, 64, 9, 5), (2, 64, 32, 34)]), reals(-20, 20)),), {}
 
 
+def sigmoid_grad(draw: Draw) -> Arguments:
+    g = draw.array(draw.choice([draw.shape(), (2, 64, 9, 5), (2, 64, 32, 34)]))
+    return (g, draw.array(g.shape, reals(0, 1))), {}
+
+
 def relu_grad(draw: Draw) -> Arguments:
     g = draw.array(draw.choice([draw.shape(), (2, 64, 9, 5)]))
     return (g, np.maximum(draw.array(g.shape), 0)), {}
@@ -314,7 +319,7 @@ DRAWS: dict[str, Callable[[Draw], Arguments]] = {
         max_pool2d_scatter, max_pool2d_gather, sum_pool2d, sum_pool2d_grad, channel_sums, moments, normalize, normalize_by,
         normalize_batch,
         normalize_grad,
-        by_pieces, add, add_into, matmul, relu, relu_grad, hardtanh, hardtanh_grad, sigmoid, cross_entropy,
+        by_pieces, add, add_into, matmul, relu, relu_grad, hardtanh, hardtanh_grad, sigmoid, sigmoid_grad, cross_entropy,
         cross_entropy_grad,
         scatter_add, erf, sgd_step, sgd_steps, adam_step, adam_steps, rmsprop_step, adagrad_step,
     )

@@ -28,7 +28,7 @@ class Normalize(Op):
 
     def forward(self, xp, x, weight, bias):
         self.shapes = getattr(weight, "shape", None), getattr(bias, "shape", None)
-        weight, bias = [None if t is None else t.reshape(self.affine) for t in (weight, bias)]
+        weight, bias = self._fit(weight), self._fit(bias)
         y, self.mean, self.invstd = xp.normalize_batch(x, weight, bias, self.axes, self.eps, self.running)
         return y
 
@@ -42,14 +42,18 @@ class Normalize(Op):
                 reshape(sum_to(gw, self.affine), weight_shape) if weight_needed else None,
                 reshape(sum_to(g, self.affine), bias_shape) if bias_needed else None,
             )
-        w = None if weight is None else weight.reshape(self.affine)
         shapes = self.affine if weight_needed else None, self.affine if bias_needed else None
-        dx, dw, db = backend_of(g).normalize_grad(g, x, w, self.mean, self.invstd, self.axes, *shapes)
+        given = g, x, self._fit(weight), self.mean, self.invstd, self.axes
+        dx, dw, db = backend_of(g).normalize_grad(*given, *shapes)
         return (
             dx if x_needed else None,
             dw.reshape(weight_shape) if weight_needed else None,
             db.reshape(bias_shape) if bias_needed else None,
         )
+
+    def _fit(self, t):
+        """A weight or bias in a shape that broadcasts against x: (C) does against (N, C) as it is."""
+        return t if t is None or self.affine in ((1, *t.shape), t.shape) else t.reshape(self.affine)
 
     def plain_gradient(self, g, x, weight):
         """The plain twin of the kernel ``normalize_grad``, in minidl's operators, so that it can be differentiated again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from minidl import dtypes
+from minidl.backend import backend_of
 from minidl.ops.base import Elementwise, Op, as_function, cast, raw
 from minidl.ops.samples import reals
 from minidl.ops.selection import where
@@ -335,7 +336,7 @@ class Sigmoid(Unary):
         return xp.sigmoid(x)
 
     def vjp(self, g, y):
-        return g * (y * (1 - y))
+        return g * (y * (1 - y)) if isinstance(g, Tensor) else backend_of(g).sigmoid_grad(g, y)
 
 
 class Softplus(Op):

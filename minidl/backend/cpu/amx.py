@@ -15,6 +15,7 @@ from minidl.backend.cpu.workspace import workspace
 # same, and then little is lost.
 SPLITTING = 20  # multiplications of the vector units that take as long as splitting one number
 ITS_OWN = 1 << 20  # bytes of the smaller factor, up to which each thread splits it for itself
+LEAST = 1 << 20  # multiplications: for fewer it is not worth while to find out
 PART = 1 << 18  # multiplications, for one thread at least
 BYTES, MOST_BYTES = 6, 1 << 26  # of a number's pieces, and of all at a time
 UNIT = 64  # rows or columns of the larger factor at a time
@@ -50,9 +51,9 @@ def describe() -> str:
 
 def serves(fast: Any, a: np.ndarray, b: np.ndarray) -> bool:
     """Whether a @ b, in float32, takes clearly less time on the unit, though their numbers must be split."""
-    if not (_used and fast.permitted()):
-        return False
     (rows, depth), columns = a.shape, b.shape[1]
+    if rows * depth * columns < LEAST or not (_used and fast.permitted()):
+        return False
     whole = -(-rows // 16) * -(-columns // 16) * -(-depth // 32) * (16 * 16 * 32)  # multiplications, in whole tiles
     if whole // 2 + SPLITTING * depth * (rows + columns) > 0.8 * rows * depth * columns:
         return False

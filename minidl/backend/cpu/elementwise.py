@@ -108,6 +108,13 @@ class CpuElementwise(ElementwiseKernels):
         compiled = x.dtype.char == "f" and fast_kernels() is not None
         return y if compiled and _do("sigmoid", plain, (x,), y) else plain(x, y)
 
+    def sigmoid_grad(self, g: Any, y: Any) -> Any:
+        plain = super().sigmoid_grad
+        if fast_kernels() is None or y.dtype.char not in "fd":
+            return plain(g, y)
+        out = np.empty_like(y)
+        return out if _do("sigmoid_back", plain, (laid_out_like(g, y), y), out) else plain(g, y)
+
 
 def _cleared(g: np.ndarray, drop: np.ndarray, out: np.ndarray) -> None:
     """out = g, but 0 where ``drop``; the plain twin is ``np.where(drop, 0, g)``.

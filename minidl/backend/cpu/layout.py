@@ -61,12 +61,14 @@ def laid_out_like(x: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def flat_alike(x: np.ndarray, *others: np.ndarray) -> list[np.ndarray] | None:
     """``flat`` of several arrays, if they have one shape, dtype and layout; else None."""
-    if all([y.flags.c_contiguous and y.shape == x.shape and y.dtype == x.dtype for y in (x, *others)]):
-        if x.ndim == 1:
-            return [x, *others]
-        return [y.reshape(-1) for y in (x, *others)]  # also where strides of axes of length 1 differ
+    shape, dtype, contiguous = x.shape, x.dtype, x.flags.c_contiguous
     for y in others:
-        if y.shape != x.shape or y.strides != x.strides or y.dtype != x.dtype:
+        if y.shape != shape or y.dtype != dtype:
             return None
+        contiguous = contiguous and y.flags.c_contiguous
+    if contiguous:  # also where strides of axes of length 1 differ
+        return [x, *others] if len(shape) == 1 else [x.ravel(), *[y.ravel() for y in others]]
+    if any([y.strides != x.strides for y in others]):
+        return None
     arrays = [flat(y) for y in (x, *others)]
     return None if arrays[0] is None else arrays  # type: ignore[return-value]

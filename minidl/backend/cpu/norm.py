@@ -151,8 +151,7 @@ class CpuNorm(NormKernels):
                 fast.normalize_back(_crew(matrix), cotangents, matrix, repeats, *lines, target, dw, db)
             else:
                 dw, db = _normalize_back(cotangents, matrix, repeats, weight, mean, invstd, target)
-        shapes = (dw, weight_shape), (db, bias_shape)
-        return dx, *(None if shape is None else d.astype(x.dtype, copy=False).reshape(shape) for d, shape in shapes)
+        return dx, _in_shape(dw, weight_shape, x), _in_shape(db, bias_shape, x)
 
 
 def _normalize_small(
@@ -245,6 +244,8 @@ def _columns(x: np.ndarray, axes: Shape) -> tuple[np.ndarray, int] | None:
 
 def _matrix(x: np.ndarray, repeats: int) -> np.ndarray:
     """The memory of x, (N, C) or channels-last (N, C, H, W), as (positions / repeats, repeats · C)."""
+    if repeats == 1 and x.ndim == 2:
+        return x
     return (x if x.ndim == 2 else x.transpose(0, 2, 3, 1)).reshape(-1, repeats * x.shape[1])
 
 
@@ -254,7 +255,11 @@ def _repeat(v: np.ndarray, repeats: int) -> np.ndarray:
 
 def _line(v: Any, like: np.ndarray) -> np.ndarray:
     """One number for each channel, in a row; empty for None."""
-    return _NOTHING[like.dtype.char] if v is None else np.ascontiguousarray(v.reshape(-1))
+    return _NOTHING[like.dtype.char] if v is None else v.ravel()
+
+
+def _in_shape(d: Any, shape: Shape | None, like: np.ndarray) -> Any:
+    return None if shape is None else d.astype(like.dtype, copy=False).reshape(shape)
 
 
 def _crew(matrix: np.ndarray) -> Team:

@@ -45,3 +45,7 @@ class ElementwiseKernels:
         self.xp.exp(y, out=y)
         y += 1
         return self.xp.divide(1, y, out=y)
+
+    def sigmoid_grad(self, g: Any, y: Any) -> Any:
+        """g · y · (1 − y), for the output y."""
+        return g * (y * (1 - y))

@@ -6,7 +6,7 @@ The first argument of most is a team (``minidl.backend.cpu.threads.team``): the 
 from minidl.backend.cpu.fast.amx import TILES, permitted
 from minidl.backend.cpu.fast.depthwise import depthwise, depthwise_input_grad, depthwise_weight_grad
 from minidl.backend.cpu.fast.direct import MULTIPLE, correlates, direct_conv, direct_weight_grad
-from minidl.backend.cpu.fast.elementwise import add, hardtanh, hardtanh_back, relu, relu_back
+from minidl.backend.cpu.fast.elementwise import add, hardtanh, hardtanh_back, relu, relu_back, sigmoid_back
 from minidl.backend.cpu.fast.functions import sigmoid
 from minidl.backend.cpu.fast.gemm import matmul, matmul_small, matmul_transposed, pack
 from minidl.backend.cpu.fast.jit import check, is_kept
@@ -77,6 +77,7 @@ __all__ = [
     "serve",
     "sgd_update",
     "sigmoid",
+    "sigmoid_back",
     "spread_windows",
     "sum_pool_rows",
     "sum_pool_spread",

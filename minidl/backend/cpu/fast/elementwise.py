@@ -56,6 +56,15 @@ def _relu_back(who, part, first, last, g, y, out):
 
 
 @inner
+def _sigmoid_back(who, part, first, last, g, y, out):
+    """out = g · y · (1 − y)."""
+    one = g.dtype.type(1)
+    g, y, out = g[first:last], y[first:last], out[first:last]
+    for k in range(out.size):
+        out[k] = g[k] * (y[k] * (one - y[k]))
+
+
+@inner
 def _between(v, least, most):
     v = least if v < least else v
     return most if v > most else v
@@ -85,6 +94,7 @@ def _hardtanh_back(who, part, first, last, g, y, low, high, out):
 
 _add_job, _relu_job, _relu_back_job = job_of(_add), job_of(each(above_zero)), job_of(_relu_back)
 _hardtanh_job, _hardtanh_back_job = job_of(_hardtanh), job_of(_hardtanh_back)
+_sigmoid_back_job = job_of(_sigmoid_back)
 
 
 @kernel
@@ -100,6 +110,11 @@ def relu(team, *arguments):  # x, out
 @kernel
 def relu_back(team, *arguments):  # g, y, out
     run(team, _relu_back_job(arguments), address_of(arguments))
+
+
+@kernel
+def sigmoid_back(team, *arguments):  # g, y, out
+    run(team, _sigmoid_back_job(arguments), address_of(arguments))
 
 
 @kernel
