@@ -19,6 +19,8 @@ MEDIUM = 6 << 20  # for fewer a second thread is not worth waking, by BLAS
 PART = 1 << 18  # of a product by tiles, for one thread at least
 PACKED = 1 << 13  # numbers of the right factor, for one thread at least
 LEAST_COLUMNS = 8  # of the right factor: its strips of 16 are then half full
+# Of the right factor: so many rows a cache holds as they lie, unless so many columns, or a multiple, lead from each to the next.
+SHORT, SPREAD = 128, 256
 PACKING = 16  # multiplications that take as long as packing or turning one number
 ITS_OWN = 3 * PACKING  # columns for each thread, for which it packs the left factor for itself
 ITS_CACHE = 1 << 20  # bytes of the left factor, at most, for that
@@ -84,15 +86,15 @@ def pack(fast: Any, b: np.ndarray, bias: Any) -> tuple[np.ndarray, np.ndarray]:
     """
     strips = workspace("strips", (-(-b.shape[1] // 16), b.shape[0], 16), b.dtype)
     turned = not b.flags.c_contiguous
-    fast.pack(_packers(strips), b.T if turned else b, turned, strips)
+    fast.pack(_packers(*strips.shape[:2]), b.T if turned else b, turned, strips)
     start = np.zeros(len(strips) * 16, b.dtype)
     if bias is not None:
         start[: b.shape[1]] = bias
     return strips, start
 
 
-def _packers(strips: np.ndarray) -> Team:
-    return team(len(strips), PACKED / max(1, strips.shape[1] * 16))
+def _packers(strips: int, rows: int) -> Team:
+    return team(strips, PACKED / max(1, rows * 16))
 
 
 def _by_tiles(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, rectified: bool) -> np.ndarray:
@@ -105,23 +107,11 @@ def _by_tiles(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, rectifi
     if rows * b.size < 4 * PART:
         fast.matmul_small(a, b.T if turned else b, turned, bias, rectified, out)
         return out
-    strips = workspace("strips", (-(-columns // 16), len(b), 16), b.dtype)
-    width = 16 * len(strips)
-    whole = out if width == columns else workspace("whole", (rows, width), a.dtype)
+    lanes, lies_well = -(-columns // 16), not turned and len(b) <= SHORT and columns % SPREAD
+    strips = workspace("strips", (1 if lies_well else lanes, len(b), 16), b.dtype)
     _, helpers, _, parts = team(rows * b.size, PART, pieces=4)
-    board, _, *packing = _packers(strips)
-    fast.matmul(
-        (board, helpers, *packing),
-        parts,
-        a,
-        b.T if turned else b,
-        turned,
-        bias,
-        rectified,
-        strips,
-        whole,
-        out,
-    )
+    board, _, *packing = _packers(lanes, len(b))
+    fast.matmul((board, helpers, *packing), parts, a, b.T if turned else b, turned, bias, rectified, strips, out)
     return out
 
 
@@ -147,7 +137,7 @@ def _by_tiles_transposed(
         threads = members(crew)
         each = columns >= ITS_OWN * threads and a.nbytes <= ITS_CACHE
         copies = workspace("strips", (threads if each else 1, lanes, a.shape[1], 16), a.dtype)
-        packers = _packers(copies[0])
+        packers = _packers(*copies.shape[1:3])
         blocks = workspace("whole", (threads, COLUMNS, 16 * lanes), a.dtype)
     fast.matmul_transposed(crew, packers, COLUMNS, a, b, turned, bias, rectified, copies, blocks, out)
 

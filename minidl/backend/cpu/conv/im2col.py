@@ -28,8 +28,8 @@ def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bia
     if _by_tiles(matrix):
         strips, start = pack(fast, _contiguous(matrix), bias)
         crew = team(rows, _least(conv, width, PART))
-        step, windows, whole = _scratch(conv, crew, (width,), matrix.shape[1], len(start))
-        fast.convolve_windows(crew, x, strips, start, _geometry(conv), _plain(conv), step, windows, whole, y)
+        step, windows = _scratch(conv, crew, (width,))
+        fast.convolve_windows(crew, x, strips, start, _geometry(conv), _plain(conv), step, windows, y)
         return y
     lines = y.reshape(-1, width, conv.o)
 
@@ -50,8 +50,8 @@ def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) 
     if _by_tiles(matrix):
         strips, start = pack(fast, _contiguous(matrix), None)
         crew = team(conv.n, _least(conv, size, PART))
-        step, windows, whole = _scratch(conv, crew, conv.out, matrix.shape[1], len(start))
-        fast.spread_windows(crew, g, strips, start, _geometry(conv), _plain(conv), step, windows, whole, x)
+        step, windows = _scratch(conv, crew, conv.out)
+        fast.spread_windows(crew, g, strips, start, _geometry(conv), _plain(conv), step, windows, x)
         return x
 
     def part(images: Span) -> None:
@@ -79,7 +79,7 @@ def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> n
     shape = (o, size) if turned else (size, o)
     if conv.dtype == "float32" and (o % 16 == 0 or turned):
         crew = team(rows, _least(conv, width, PART), pieces)
-        step, windows, _ = _scratch(conv, crew, (width,), 0, 0)
+        step, windows = _scratch(conv, crew, (width,))
         totals = np.empty((crew[-1], *shape), g.dtype)
         fast.correlate_windows(crew, g, x, _geometry(conv), _plain(conv), turned, step, windows, totals)
     else:
@@ -131,19 +131,12 @@ def _plain(conv: Convolution) -> bool:
     return conv.kernel == (1, 1) and conv.stride == (1, 1) and conv.padded == conv.size
 
 
-def _scratch(
-    conv: Convolution, crew: Team, windows_per_item: tuple[int, ...], columns: int, padded: int
-) -> tuple[int, np.ndarray, np.ndarray]:
-    """How many items (rows or images) to do at a time, and room for their windows and products, for each thread.
-
-    The products have ``columns``, and need room only where the strips of the matrix have more: ``padded``.
-    """
-    count, threads, most = int(np.prod(windows_per_item)), members(crew), -(-crew[2] // crew[3])
-    exact = columns == padded
-    step = most if _plain(conv) and exact else min(most, _step(conv, count))
+def _scratch(conv: Convolution, crew: Team, windows_per_item: tuple[int, ...]) -> tuple[int, np.ndarray]:
+    """How many items (rows or images) to do at a time, and room for their windows, for each thread."""
+    most = -(-crew[2] // crew[3])
+    step = most if _plain(conv) else min(most, _step(conv, int(np.prod(windows_per_item))))
     shape = (0,) * (len(windows_per_item) + 1) if _plain(conv) else (step, *windows_per_item)
-    windows = workspace("windows", (threads, *shape, *conv.kernel, conv.c), conv.dtype)
-    return step, windows, workspace("whole", (threads, 0 if exact else step * count, padded), conv.dtype)
+    return step, workspace("windows", (members(crew), *shape, *conv.kernel, conv.c), conv.dtype)
 
 
 def _step(conv: Convolution, windows_per_item: int) -> int:

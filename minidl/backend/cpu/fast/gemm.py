@@ -24,6 +24,7 @@ WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
 MOST_ROWS = 16 if WIDE else 6  # of a tile
 CACHED = 32 << 10  # bytes of b that stay in the first-level cache while all rows of a pass by
 ROWS_PACKED = 16  # at a time
+EDGE_ROWS = 96  # at a time, of the columns that do not fill a vector
 _transpose, _transpose_add = make_transpose(), make_transpose(adds=True)
 
 
@@ -152,25 +153,42 @@ def _pack_columns(who, part, first, last, bt, strips):
 
 @inner
 def matmul_strips(a, strips, start, out):
-    """out = start + a @ b, for b packed in strips; out is (M, columns), columns a multiple of 16.
+    """out = start + a @ b, for b packed in strips; out is (M, N), which may be a part of a larger matrix.
 
     Args:
         a: (M, K) with steps of any size between its rows and columns.
-        start: (columns), added to every row.
+        start: (⌈N/16⌉ · 16), added to every row.
     """
-    lanes, k_size, _ = strips.shape
-    product(
-        data(a), a.strides[0], 0, a.strides[1], data(strips), k_size * LANES * 4, 0, LANES * 4, 1, k_size, len(a), lanes,
-        data(start), 0, data(out), out.strides[0],
-    )  # fmt: skip
+    _multiply(a, _strips_of(strips), strips[len(strips) - 1], start, out)
 
 
 @inner
-def copy_columns(whole, out):
-    """out = whole, without the columns that only fill the last strip."""
-    for i in range(len(out)):
-        for n in range(out.shape[1]):
-            out[i, n] = whole[i, n]
+def _strips_of(strips):
+    """What ``_multiply`` wants to know of a factor: its address, and bytes from 16 columns to the next and from row to row."""
+    return data(strips), strips.shape[1] * LANES * 4, LANES * 4
+
+
+@inner
+def _multiply(a, right, edge, start, out):
+    """``matmul_strips`` of a factor as by ``_strips_of``; its last columns, where they fill no vector, are those of ``edge``."""
+    k_size, (place, lane, step) = a.shape[1], right
+    lanes, rest = out.shape[1] // LANES, out.shape[1] % LANES
+    product(
+        data(a), a.strides[0], 0, a.strides[1], place, lane, 0, step, 1, k_size, len(a), lanes, data(start), 0, data(out),
+        out.strides[0],
+    )  # fmt: skip
+    if rest == 0:
+        return
+    some = np.empty((EDGE_ROWS, LANES), a.dtype)  # the columns that are wanted, and others
+    for first in range(0, len(a), EDGE_ROWS):
+        rows = min(EDGE_ROWS, len(a) - first)
+        product(
+            data(a) + first * a.strides[0], a.strides[0], 0, a.strides[1], data(edge), 0, 0, LANES * 4, 1, k_size, rows, 1,
+            data(start) + lanes * LANES * 4, 0, data(some), LANES * 4,
+        )  # fmt: skip
+        for i in range(rows):
+            for n in range(rest):
+                out[first + i, lanes * LANES + n] = some[i, n]
 
 
 @inner
@@ -206,67 +224,74 @@ def pack(team, b, turned, strips):
 
 
 @inner
-def _multiply_rows(who, part, first, last, unit, a, strips, start, rectified, out):
+def _multiply_rows(who, part, first, last, unit, a, right, edge, start, rectified, out):
     """Rows of ``matmul``; ``unit`` rows for each of ``first`` to ``last``."""
     n, m = first * unit, min(last * unit, len(a))
-    matmul_strips(a[n:m], strips, start, out[n:m])
+    _multiply(a[n:m], right, edge, start, out[n:m])
     rectify(rectified, out[n:m])
 
 
 @inner
-def _multiply_columns(who, part, first, last, unit, a, strips, start, rectified, out):
-    """Columns of ``matmul``; ``unit`` strips for each of ``first`` to ``last``."""
-    n, m = first * unit, min(last * unit, len(strips))
-    matmul_strips(a, strips[n:m], start[n * LANES :], out[:, n * LANES :])
-    rectify(rectified, out[:, n * LANES : m * LANES])
+def _multiply_columns(who, part, first, last, unit, a, right, edge, start, rectified, out):
+    """Columns of ``matmul``; ``unit`` times 16 for each of ``first`` to ``last``."""
+    place, lane, step = right
+    n, m = first * unit, last * unit
+    here = out[:, n * LANES : min(m * LANES, out.shape[1])]
+    _multiply(a, (place + n * lane, lane, step), edge, start[n * LANES :], here)
+    rectify(rectified, here)
 
 
 _multiply_rows_job, _multiply_columns_job = job_of(_multiply_rows), job_of(_multiply_columns)
 
 
+@inner
+def _packed(team, b, turned, strips):
+    """The factor b as ``_multiply`` wants it, in ``strips``, if there are any: else only its last columns are packed."""
+    if turned or len(strips) > 1:
+        pack(team, b, turned, strips)
+        return _strips_of(strips)
+    lanes, rest = b.shape[1] // LANES, b.shape[1] % LANES
+    for k in range(len(b) if rest else 0):
+        source, target = b[k, lanes * LANES :], strips[0, k]
+        for j in range(LANES):
+            target[j] = source[j] if j < rest else 0
+    return data(b), LANES * 4, b.shape[1] * 4
+
+
 @kernel
-def matmul(team, parts, a, b, turned, bias, rectified, strips, whole, out):
+def matmul(team, parts, a, b, turned, bias, rectified, strips, out):
     """out = a @ b + bias, or if ``rectified`` what of it is above 0; threads share the rows or the columns of out.
 
     Args:
         team: its length is the number of strips, ⌈N/16⌉. parts: in how many the product is cut.
         a: (M, K), of any steps. b: (K, N), or, if ``turned``, (N, K), C-contiguous.
         bias: (N), or empty for zeros.
-        strips: (⌈N/16⌉, K, 16), a place for b.
-        whole: (M, ⌈N/16⌉ · 16), a place for the product. out: (M, N), which may be the same memory if N is a multiple of 16.
+        strips: a place for b, (⌈N/16⌉, K, 16), or, where it is not ``turned``, (1, K, 16) to take it as it lies.
+        out: (M, N).
     """
-    pack(team, b, turned, strips)
-    start = start_of(bias, whole.shape[1])
-    rows, lanes = len(a), len(strips)
-    board, helpers, _, _ = team
-    by_rows = rows >= whole.shape[1] or lanes < 8  # few strips cannot be shared four by four
+    right = _packed(team, b, turned, strips)
+    board, helpers, lanes, _ = team
+    start = start_of(bias, lanes * LANES)
+    rows = len(a)
+    by_rows = rows >= lanes * LANES or lanes < 8  # few strips cannot be shared four by four
     unit = 6 if by_rows else 4  # rows, or strips: what the widest tile takes
     units = ((rows if by_rows else lanes) + unit - 1) // unit
-    arguments = (unit, a, strips, start, rectified, whole)
+    arguments = (unit, a, right, strips[len(strips) - 1], start, rectified, out)
     crew = (board, helpers, units, max(1, min(parts, units // 4 if by_rows else units)))
     if by_rows:
         run(crew, _multiply_rows_job(arguments), address_of(arguments))
     else:
         run(crew, _multiply_columns_job(arguments), address_of(arguments))
-    if data(out) != data(whole):
-        copy_columns(whole, out)
 
 
 @kernel
 def matmul_small(a, b, turned, bias, rectified, out):
     """``matmul`` in one call, for products too small to be shared."""
     lanes = (out.shape[1] + LANES - 1) // LANES
-    strips, whole = np.empty((lanes, a.shape[1], LANES), a.dtype), out
-    if lanes * LANES != out.shape[1]:
-        whole = np.empty((len(a), lanes * LANES), a.dtype)
-    if turned:
-        _pack_columns(0, 0, 0, lanes, b, strips)
-    else:
-        _pack_rows(0, 0, 0, lanes, b, strips)
-    matmul_strips(a, strips, start_of(bias, whole.shape[1]), whole)
-    rectify(rectified, whole)
-    if data(out) != data(whole):
-        copy_columns(whole, out)
+    strips = np.empty((lanes if turned else 1, a.shape[1], LANES), a.dtype)
+    right = _packed((0, 0, lanes, 1), b, turned, strips)  # by this thread alone
+    _multiply(a, right, strips[len(strips) - 1], start_of(bias, lanes * LANES), out)
+    rectify(rectified, out)
 
 
 @inner

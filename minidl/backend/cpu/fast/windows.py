@@ -6,7 +6,7 @@ copy. The innermost loops run over slices from 0 up, because only then does Numb
 
 from __future__ import annotations
 
-from minidl.backend.cpu.fast.gemm import add_matmul, copy_columns, matmul_strips
+from minidl.backend.cpu.fast.gemm import add_matmul, matmul_strips
 from minidl.backend.cpu.fast.jit import inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
@@ -92,7 +92,7 @@ def fold_images(windows, stride, padding, dilation, x):
                         a[k] += b[k]
 
 
-# Bodies: what one part does, see ``team.py``. ``geometry`` is (stride, padding, dilation); windows and whole are for each thread.
+# Bodies: what one part does, see ``team.py``. ``geometry`` is (stride, padding, dilation); windows are for each thread.
 
 
 @inner
@@ -106,17 +106,7 @@ def _rows(x, a, b, height, width, size, geometry, plain, windows):
 
 
 @inner
-def _into(rows, strips, start, whole, out):
-    """out = start + rows @ weight; by way of ``whole``, whose columns fill the strips, where those of out do not."""
-    if whole.shape[1] == out.shape[1]:
-        matmul_strips(rows, strips, start, out)
-        return
-    matmul_strips(rows, strips, start, whole)
-    copy_columns(whole, out)
-
-
-@inner
-def _convolve(who, part, first, last, x, strips, start, geometry, plain, step, windows, whole, y):
+def _convolve(who, part, first, last, x, strips, start, geometry, plain, step, windows, y):
     """The output rows ``first`` to ``last`` (through all images), ``step`` at a time; ``plain``: every pixel is a window."""
     _, height, width, o = y.shape
     size = strips.shape[1]
@@ -124,11 +114,11 @@ def _convolve(who, part, first, last, x, strips, start, geometry, plain, step, w
     for a in range(first, last, step):
         b = min(a + step, last)
         rows = _rows(x, a, b, height, width, size, geometry, plain, windows[who])
-        _into(rows, strips, start, whole[who], lines[a * width : b * width])
+        matmul_strips(rows, strips, start, lines[a * width : b * width])
 
 
 @inner
-def _spread(who, part, first, last, g, strips, start, geometry, plain, step, windows, whole, x):
+def _spread(who, part, first, last, g, strips, start, geometry, plain, step, windows, x):
     """The gradient for the images ``first`` to ``last`` of x, ``step`` at a time."""
     o = g.shape[3]
     stride, padding, dilation = geometry
@@ -136,10 +126,10 @@ def _spread(who, part, first, last, g, strips, start, geometry, plain, step, win
         b = min(a + step, last)
         rows = g[a:b].reshape(-1, o)
         if plain:
-            _into(rows, strips, start, whole[who], x[a:b].reshape(-1, x.shape[3]))
+            matmul_strips(rows, strips, start, x[a:b].reshape(-1, x.shape[3]))
         else:
             here = windows[who, : b - a]
-            _into(rows, strips, start, whole[who], here.reshape(len(rows), -1))
+            matmul_strips(rows, strips, start, here.reshape(len(rows), -1))
             fold_images(here, stride, padding, dilation, x[a:b])
 
 
@@ -166,12 +156,12 @@ _convolve_job, _spread_job, _correlate_job = job_of(_convolve), job_of(_spread),
 
 
 @kernel
-def convolve_windows(team, *arguments):  # x, strips, start, geometry, plain, step, windows, whole, y
+def convolve_windows(team, *arguments):  # x, strips, start, geometry, plain, step, windows, y
     run(team, _convolve_job(arguments), address_of(arguments))
 
 
 @kernel
-def spread_windows(team, *arguments):  # g, strips, start, geometry, plain, step, windows, whole, x
+def spread_windows(team, *arguments):  # g, strips, start, geometry, plain, step, windows, x
     run(team, _spread_job(arguments), address_of(arguments))
 
 
