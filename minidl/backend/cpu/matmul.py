@@ -19,8 +19,8 @@ MEDIUM = 6 << 20  # for fewer a second thread is not worth waking, by BLAS
 PART = 1 << 18  # of a product by tiles, for one thread at least
 PACKED = 1 << 13  # numbers of the right factor, for one thread at least
 LEAST_COLUMNS = 8  # of the right factor: its strips of 16 are then half full
-# Of the right factor: so many rows a cache holds as they lie, unless so many columns, or a multiple, lead from each to the next.
-SHORT, SPREAD = 128, 256
+# Of the right factor: so many rows caches hold as they lie, unless so many columns, or a multiple, lead from each to the next.
+SHORT, SPREAD = 64, 256
 PACKING = 16  # multiplications that take as long as packing or turning one number
 ITS_OWN = 3 * PACKING  # columns for each thread, for which it packs the left factor for itself
 ITS_CACHE = 1 << 20  # bytes of the left factor, at most, for that
