@@ -2,7 +2,7 @@
 
 The tiles are done in blocks that stay in a core's cache, each thread with its own: transform, multiply, transform back.
 Where there are few tiles and many channels, the matrices of the weights are what is large: then the threads share all tiles
-and take the frequencies in turn, so that each reads only its part of the weights.
+and take the frequencies in turn, so that each reads only its part of the weights, and that once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from minidl.backend.cpu.threads import Team, get_num_threads, members, team
 from minidl.backend.cpu.workspace import workspace
 
 BLOCK_BYTES = 3 << 19  # transformed tiles and their products, at a time and thread
-FEW_TILES = 96  # for each thread: fewer make thin matrices, and the weights are better split by frequency
+# Channels in times channels out, of weights whose transforms do not stay in a core's cache; and for each tile of a thread: with so
+# many it takes less time to keep all tiles, and to read each frequency's weights once, than to read them for every block of tiles.
+LARGE, MANY = 1 << 14, 1 << 7
 LEAST_PAIRS = 512  # (strip, channel) pairs of a weight's transform that are worth a thread
 
 
@@ -93,7 +95,7 @@ class _Tiles:
         self.units = conv.n * self.rows
         self.points = (m + r - 1) ** 2
         tiles = self.units * self.columns // get_num_threads()
-        self.few = tiles < FEW_TILES and conv.c * conv.o >= 1 << 14
+        self.few = conv.c * conv.o >= max(LARGE, tiles * MANY)
         self.sums_are_large = 2 * conv.c * conv.o > tiles * (conv.c + conv.o)
         self.shape = self.rows, self.columns, m, r
 
