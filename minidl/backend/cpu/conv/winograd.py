@@ -19,8 +19,8 @@ from minidl.backend.cpu.threads import Team, get_num_threads, members, team
 from minidl.backend.cpu.workspace import workspace
 
 BLOCK_BYTES = 3 << 19  # transformed tiles and their products, at a time and thread
-# Channels in times channels out, of weights whose transforms do not stay in a core's cache; and for each tile of a thread: with so
-# many it takes less time to keep all tiles, and to read each frequency's weights once, than to read them for every block of tiles.
+# Channels in times channels out, of weights whose transforms do not stay in a core's cache; and for each tile of a thread: with
+# so many it takes less time to keep all tiles and to read each frequency's weights once than to read them for every block.
 LARGE, MANY = 1 << 14, 1 << 7
 LEAST_PAIRS = 512  # (strip, channel) pairs of a weight's transform that are worth a thread
 
