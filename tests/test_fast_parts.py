@@ -92,6 +92,33 @@ def test_product(rows, lanes, segments, length, adds, long, seed):
 
 @settings(max_examples=60, deadline=None)
 @given(
+    m=st.integers(1, 250), k=st.integers(1, 90), n=st.integers(1, 220), a_turned=st.booleans(), b_turned=st.booleans(),
+    packed=st.booleans(), biased=st.booleans(), number=st.integers(1, 3), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_the_product_of_any_matrices(m, k, n, a_turned, b_turned, packed, biased, number, seed):
+    """By rows and by columns, a factor that is packed or taken as it lies, columns that do not fill a vector."""
+    threads.set_num_threads(number)
+    k = 20 * k if seed % 10 == 0 else k  # a sum that is cut because it is long
+    a = normal(seed, k, m).T if a_turned else normal(seed, m, k)
+    b, bias = normal(seed + 1, *((n, k) if b_turned else (k, n))), normal(seed + 2, n if biased else 0)
+    expected = a.astype(float) @ (b.T if b_turned else b) + (bias if biased else 0)
+    lanes = -(-n // 16)
+    strips = np.full((lanes if packed or b_turned else 1, k, 16), np.nan, np.float32)
+    crew = threads.team(lanes, 1)
+    for small in False, True:
+        memory = np.full(m * n + 32, np.nan, np.float32)
+        memory[:16] = memory[-16:] = 7
+        out = memory[16:-16].reshape(m, n)
+        if small:
+            gemm.matmul_small(a, b, b_turned, bias, False, out)
+        else:
+            gemm.matmul(crew, 5, a, b, b_turned, bias, False, strips, out)
+        close(out / np.sqrt(k), expected / np.sqrt(k))
+        assert (memory[:16] == 7).all() and (memory[-16:] == 7).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
     m=st.integers(1, 70), k=st.integers(1, 90), n=st.integers(1, 150), turned=st.booleans(), biased=st.booleans(),
     number=st.integers(1, 3), shared=st.booleans(), seed=st.integers(0, 99),
 )  # fmt: skip
@@ -226,6 +253,30 @@ def test_winograds_transforms_convolve():
         np.testing.assert_allclose(both_ways(at, points), expected, atol=1e-6)
         g, products = rng.standard_normal(m), rng.standard_normal(p)
         np.testing.assert_allclose(np.dot(a(*g), products), np.dot(g, at(*products)))  # A and Aᵀ are transposes
+
+
+@kernel
+def call_gather_taps(weight, at, c_step, o_step, pairs, count, taps):
+    winograd._gather_taps(weight, at, c_step, o_step, pairs, count, taps)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    pairs=st.integers(1, 32), more=st.integers(0, 3), strips=st.integers(1, 3), r=st.sampled_from([2, 3, 5]), turned=st.booleans(),
+    drawn=st.data(),
+)  # fmt: skip
+def test_the_taps_of_a_weight_are_gathered(pairs, more, strips, r, turned, drawn):
+    """Those of a run of channels, for sixteen of the others, up to the end of the weight; beside them nothing but room for it."""
+    c, o, count = pairs + more, 16 * strips, r * r
+    weight = normal(0, *((c, o) if turned else (o, c)), count)
+    first, strip = drawn.draw(st.integers(0, more)), drawn.draw(st.integers(0, strips - 1))
+    c_step, o_step = (o * count, count) if turned else (count, c * count)
+    taps = np.full((pairs * count + 17, 16), 7, np.float32)
+    at = first * c_step + 16 * strip * o_step
+    call_gather_taps(weight.reshape(-1), at, c_step, o_step, pairs, count, taps)
+    channels = weight if turned else weight.transpose(1, 0, 2)
+    expected = channels[first : first + pairs, 16 * strip : 16 * strip + 16].transpose(0, 2, 1)
+    assert (taps[: pairs * count].reshape(pairs, count, 16) == expected).all() and (taps[-1] == 7).all()
 
 
 # -- sharing -----------------------------------------------------------------------------------------------------------
