@@ -262,8 +262,8 @@ def call_gather_taps(weight, at, c_step, o_step, pairs, count, taps):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    pairs=st.integers(1, 32), more=st.integers(0, 3), strips=st.integers(1, 3), r=st.sampled_from([2, 3, 5]), turned=st.booleans(),
-    drawn=st.data(),
+    pairs=st.integers(1, 32), more=st.integers(0, 3), strips=st.integers(1, 3), r=st.sampled_from([2, 3, 5]),
+    turned=st.booleans(), drawn=st.data(),
 )  # fmt: skip
 def test_the_taps_of_a_weight_are_gathered(pairs, more, strips, r, turned, drawn):
     """Those of a run of channels, for sixteen of the others, up to the end of the weight; beside them nothing but room for it."""
