@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -19,7 +22,7 @@ if fast_kernels() is None:
 
 from minidl.backend.cpu.fast import gemm, taps, transform, winograd
 from minidl.backend.cpu.fast.jit import data, inner, kernel
-from minidl.backend.cpu.fast.team import _add, _read, address_of, job_of, run
+from minidl.backend.cpu.fast.team import _add, _read, job_of, run
 
 BYTES = 4
 
@@ -279,6 +282,24 @@ def test_the_taps_of_a_weight_are_gathered(pairs, more, strips, r, turned, drawn
     assert (taps[: pairs * count].reshape(pairs, count, 16) == expected).all() and (taps[-1] == 7).all()
 
 
+@pytest.mark.parametrize("on_the_unit", [False, True])
+def test_what_a_kernel_makes_for_its_threads_lives_as_long_as_they_do(on_the_unit):
+    """A bias so long that memory which is freed goes back to the system: whoever reads it then does not live, either."""
+    if on_the_unit and not matmul.fast_kernels().permitted():
+        pytest.skip("no matrix unit")
+    m, k, n = 64, 64, 300_001
+    program = f"""
+import numpy as np
+from minidl.backend import backend_for
+y = backend_for("cpu").matmul(np.ones(({m}, {k}), "f"), np.ones(({k}, {n}), "f"), np.ones({n}, "f"))
+assert (y == {k + 1}).all()
+"""
+    memory = {"MINIDL_KEEP_MEMORY": "0", "MALLOC_MMAP_THRESHOLD_": "65536"}  # the second is glibc's
+    environment = {**os.environ, **memory, "MINIDL_AMX": str(int(on_the_unit))}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 # -- sharing -----------------------------------------------------------------------------------------------------------
 
 
@@ -294,7 +315,7 @@ _count_job = job_of(_count)
 
 @kernel
 def count(team, *arguments):
-    run(team, _count_job(arguments), address_of(arguments))
+    run(team, _count_job(arguments), arguments)
 
 
 @given(st.integers(0, 300), st.integers(1, 40), st.integers(1, 5), st.integers(1, 5))
@@ -327,7 +348,7 @@ _in_turn_job = job_of(_in_turn)
 
 @kernel
 def count_in_turn(team, *arguments):
-    run(team, _in_turn_job(arguments), address_of(arguments))
+    run(team, _in_turn_job(arguments), arguments)
 
 
 @pytest.mark.parametrize("number", [2, 3])

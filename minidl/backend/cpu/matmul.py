@@ -19,7 +19,8 @@ MEDIUM = 6 << 20  # for fewer a second thread is not worth waking, by BLAS
 PART = 1 << 18  # of a product by tiles, for one thread at least
 PACKED = 1 << 13  # numbers of the right factor, for one thread at least
 LEAST_COLUMNS = 8  # of the right factor: its strips of 16 are then half full
-# Of the right factor: so many rows caches hold as they lie, unless so many columns, or a multiple, lead from each to the next.
+# The right factor of a product that threads share: so many rows caches hold as they lie, unless so many columns, or a multiple,
+# lead from each to the next.
 SHORT, SPREAD = 64, 256
 PACKING = 16  # multiplications that take as long as packing or turning one number
 ITS_OWN = 3 * PACKING  # columns for each thread, for which it packs the left factor for itself
@@ -107,7 +108,7 @@ def _by_tiles(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, rectifi
     if rows * b.size < 4 * PART:
         fast.matmul_small(a, b.T if turned else b, turned, bias, rectified, out)
         return out
-    lanes, lies_well = -(-columns // 16), not turned and len(b) <= SHORT and columns % SPREAD
+    lanes, lies_well = -(-columns // 16), not turned and len(b) <= SHORT and columns % SPREAD != 0
     strips = workspace("strips", (1 if lies_well else lanes, len(b), 16), b.dtype)
     _, helpers, _, parts = team(rows * b.size, PART, pieces=4)
     board, _, *packing = _packers(lanes, len(b))

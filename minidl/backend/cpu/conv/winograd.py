@@ -2,7 +2,7 @@
 
 The tiles are done in blocks that stay in a core's cache, each thread with its own: transform, multiply, transform back.
 Where there are few tiles and many channels, the matrices of the weights are what is large: then the threads share all tiles
-and take the frequencies in turn, so that each reads only its part of the weights, and that once.
+and take the frequencies in turn, so that each reads only its part of the weights, once.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from minidl.backend.cpu.threads import Team, get_num_threads, members, team
 from minidl.backend.cpu.workspace import workspace
 
 BLOCK_BYTES = 3 << 19  # transformed tiles and their products, at a time and thread
-# Channels in times channels out, of weights whose transforms do not stay in a core's cache; and for each tile of a thread: with
-# so many it takes less time to keep all tiles and to read each frequency's weights once than to read them for every block.
+# Channels in times channels out: from LARGE on a weight's transform does not stay in a core's cache. From MANY for each tile of a
+# thread on it takes less time to keep all tiles, and to read each frequency's weights once, than to read them for every block.
 LARGE, MANY = 1 << 14, 1 << 7
+MOST_BYTES = 1 << 25  # of all tiles and their products, for each thread
 LEAST_PAIRS = 512  # (strip, channel) pairs of a weight's transform that are worth a thread
 
 
@@ -95,7 +96,8 @@ class _Tiles:
         self.units = conv.n * self.rows
         self.points = (m + r - 1) ** 2
         tiles = self.units * self.columns // get_num_threads()
-        self.few = conv.c * conv.o >= max(LARGE, tiles * MANY)
+        kept = tiles * self.points * (conv.c + conv.o) * conv.dtype.itemsize
+        self.few = conv.c * conv.o >= max(LARGE, tiles * MANY) and kept <= MOST_BYTES
         self.sums_are_large = 2 * conv.c * conv.o > tiles * (conv.c + conv.o)
         self.shape = self.rows, self.columns, m, r
 

@@ -11,7 +11,7 @@ thread ``who`` (0 is the caller), as the given part. Its *entry* shares the body
 
     @kernel
     def double(team, *arguments):
-        run(team, _double_job(arguments), address_of(arguments))
+        run(team, _double_job(arguments), arguments)
 
 where ``team`` comes from ``threads.team``. The plain twin of ``run`` is
 
@@ -115,7 +115,7 @@ _JOB_TYPE = ir.FunctionType(ir.VoidType(), [_WORD] * 5)  # (arguments, who, part
 def _borrowed(context: Any, builder: ir.IRBuilder, kind: Any, value: Any) -> Any:
     """The same value; an array without its reference count.
 
-    The caller holds the array as long as the job lasts. Numba counts a reference for every row that a loop looks at, and threads
+    ``run`` holds the array as long as the job lasts. Numba counts a reference for every row that a loop looks at, and threads
     that count in the same word of memory wait for each other.
     """
     if not isinstance(kind, types.Array):
@@ -155,7 +155,7 @@ def job_of(body: Any) -> Any:
 
 
 @intrinsic
-def address_of(typing_context, arguments):
+def _address_of(typing_context, arguments):
     """Where the tuple lies: on the stack of the function that asks."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
@@ -216,8 +216,15 @@ def run(team, job, arguments):
 
     Args:
         team: (board, helpers, length, parts), from ``threads.team``.
-        job: from ``job_of``. arguments: from ``address_of``.
+        job: from ``job_of``.
+        arguments: the body's. They are held until all is done: Numba frees an array that a kernel made after it was last named,
+            and does not see that threads still use its address.
     """
+    _run(team, job, _address_of(arguments))
+
+
+@inner
+def _run(team, job, arguments):
     board, helpers, length, parts = team
     if parts == 1 or _exchange(board + _LOCK, 1) != 0:
         for part in range(parts):
