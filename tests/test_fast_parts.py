@@ -22,7 +22,7 @@ if fast_kernels() is None:
 
 from minidl.backend.cpu.fast import gemm, taps, transform, winograd
 from minidl.backend.cpu.fast.jit import data, inner, kernel
-from minidl.backend.cpu.fast.team import _add, _read, job_of, run
+from minidl.backend.cpu.fast.team import _add, _read, address_of, job_of, run
 
 BYTES = 4
 
@@ -315,7 +315,7 @@ _count_job = job_of(_count)
 
 @kernel
 def count(team, *arguments):
-    run(team, _count_job(arguments), arguments)
+    run(team, _count_job(arguments), address_of(arguments))
 
 
 @given(st.integers(0, 300), st.integers(1, 40), st.integers(1, 5), st.integers(1, 5))
@@ -348,7 +348,7 @@ _in_turn_job = job_of(_in_turn)
 
 @kernel
 def count_in_turn(team, *arguments):
-    run(team, _in_turn_job(arguments), arguments)
+    run(team, _in_turn_job(arguments), address_of(arguments))
 
 
 @pytest.mark.parametrize("number", [2, 3])

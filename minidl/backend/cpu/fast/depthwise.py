@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.backend.cpu.fast.jit import inner, kernel
-from minidl.backend.cpu.fast.team import job_of, run
+from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 
 @inner
@@ -134,14 +134,14 @@ _depthwise_job, _input_grad_job, _weight_grad_job = job_of(_depthwise), job_of(_
 
 @kernel
 def depthwise(team, *arguments):  # x, taps, bias, stride, padding, dilation, y
-    run(team, _depthwise_job(arguments), arguments)
+    run(team, _depthwise_job(arguments), address_of(arguments))
 
 
 @kernel
 def depthwise_input_grad(team, *arguments):  # g, taps, stride, padding, dilation, x
-    run(team, _input_grad_job(arguments), arguments)
+    run(team, _input_grad_job(arguments), address_of(arguments))
 
 
 @kernel
 def depthwise_weight_grad(team, *arguments):  # g, x, stride, padding, dilation, sums (parts, KH, KW, C), of zeros
-    run(team, _weight_grad_job(arguments), arguments)
+    run(team, _weight_grad_job(arguments), address_of(arguments))

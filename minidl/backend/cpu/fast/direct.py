@@ -10,7 +10,7 @@ from __future__ import annotations
 from minidl.backend.cpu.fast.gemm import product
 from minidl.backend.cpu.fast.jit import data, inner, kernel
 from minidl.backend.cpu.fast.taps import CHANNELS, PIXELS, TAPS, USED, convolve_row, correlate_rows
-from minidl.backend.cpu.fast.team import job_of, run
+from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 MULTIPLE = 4  # the rows of a weight gradient are rounded up to a multiple of this
 
@@ -112,9 +112,9 @@ _conv_job, _weight_grad_job = job_of(_conv), job_of(_weight_grad)
 
 @kernel
 def direct_conv(team, *arguments):  # x, strips, bias, kernel_size, stride, padding, padded, y
-    run(team, _conv_job(arguments), arguments)
+    run(team, _conv_job(arguments), address_of(arguments))
 
 
 @kernel
 def direct_weight_grad(team, *arguments):  # g, x, stride, padding, padded, bordered, ones, totals
-    run(team, _weight_grad_job(arguments), arguments)
+    run(team, _weight_grad_job(arguments), address_of(arguments))

@@ -8,7 +8,7 @@ array under one name; so those that are the same get a loop of their own.
 from __future__ import annotations
 
 from minidl.backend.cpu.fast.jit import data, inner, kernel
-from minidl.backend.cpu.fast.team import job_of, run
+from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 
 @inner
@@ -99,29 +99,29 @@ _sigmoid_back_job = job_of(_sigmoid_back)
 
 @kernel
 def add(team, *arguments):  # a, b, out
-    run(team, _add_job(arguments), arguments)
+    run(team, _add_job(arguments), address_of(arguments))
 
 
 @kernel
 def relu(team, *arguments):  # x, out
-    run(team, _relu_job(arguments), arguments)
+    run(team, _relu_job(arguments), address_of(arguments))
 
 
 @kernel
 def relu_back(team, *arguments):  # g, y, out
-    run(team, _relu_back_job(arguments), arguments)
+    run(team, _relu_back_job(arguments), address_of(arguments))
 
 
 @kernel
 def sigmoid_back(team, *arguments):  # g, y, out
-    run(team, _sigmoid_back_job(arguments), arguments)
+    run(team, _sigmoid_back_job(arguments), address_of(arguments))
 
 
 @kernel
 def hardtanh(team, *arguments):  # x, low, high, out
-    run(team, _hardtanh_job(arguments), arguments)
+    run(team, _hardtanh_job(arguments), address_of(arguments))
 
 
 @kernel
 def hardtanh_back(team, *arguments):  # g, y, low, high, out
-    run(team, _hardtanh_back_job(arguments), arguments)
+    run(team, _hardtanh_back_job(arguments), address_of(arguments))

@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 
 from minidl.backend.cpu.fast.elementwise import each
 from minidl.backend.cpu.fast.jit import inner, kernel
-from minidl.backend.cpu.fast.team import job_of, run
+from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 f = np.float32
 LOG2_E, LN2_HIGH, LN2_LOW = f(1.44269504), f(0.693359375), f(-2.12194440e-4)
@@ -74,4 +74,4 @@ _sigmoid_job = job_of(each(sigmoid_of))
 
 @kernel
 def sigmoid(team, *arguments):  # x, out
-    run(team, _sigmoid_job(arguments), arguments)
+    run(team, _sigmoid_job(arguments), address_of(arguments))

@@ -15,7 +15,7 @@ from llvmlite import binding
 from minidl.backend.cpu.fast.elementwise import above_zero
 from minidl.backend.cpu.fast.emit import LANES
 from minidl.backend.cpu.fast.jit import data, inner, kernel, symbol
-from minidl.backend.cpu.fast.team import job_of, run
+from minidl.backend.cpu.fast.team import address_of, hold, job_of, run
 from minidl.backend.cpu.fast.tile import make_tile, make_transpose
 
 # The fewer rows and the more vectors a tile has, the fewer numbers it loads for each multiply-add; its sums must fit into the
@@ -218,9 +218,9 @@ def pack(team, b, turned, strips):
     """b in strips (⌈N/16⌉, K, 16), padded with zeros: b is (K, N), or, if ``turned``, (N, K). The team's length is ⌈N/16⌉."""
     arguments = (b, strips)
     if turned:
-        run(team, _pack_columns_job(arguments), arguments)
+        run(team, _pack_columns_job(arguments), address_of(arguments))
     else:
-        run(team, _pack_rows_job(arguments), arguments)
+        run(team, _pack_rows_job(arguments), address_of(arguments))
 
 
 @inner
@@ -279,9 +279,10 @@ def matmul(team, parts, a, b, turned, bias, rectified, strips, out):
     arguments = (unit, a, right, strips[len(strips) - 1], start, rectified, out)
     crew = (board, helpers, units, max(1, min(parts, units // 4 if by_rows else units)))
     if by_rows:
-        run(crew, _multiply_rows_job(arguments), arguments)
+        run(crew, _multiply_rows_job(arguments), address_of(arguments))
     else:
-        run(crew, _multiply_columns_job(arguments), arguments)
+        run(crew, _multiply_columns_job(arguments), address_of(arguments))
+    hold(arguments)
 
 
 @kernel
@@ -358,7 +359,8 @@ def matmul_transposed(team, packers, unit, a, b, turned, bias, rectified, copies
         pack(packers, a, True, copies[0])
         packed[0] = True
     arguments = (unit, a, copies, packed, b, turned, start_of(bias, out.shape[1]), rectified, blocks, out)
-    run(team, _multiply_transposed_job(arguments), arguments)
+    run(team, _multiply_transposed_job(arguments), address_of(arguments))
+    hold(arguments)
 
 
 @inner

@@ -11,7 +11,7 @@ import numpy as np
 from minidl.backend.cpu.fast.elementwise import above_zero
 from minidl.backend.cpu.fast.functions import sigmoid_of
 from minidl.backend.cpu.fast.jit import inner, kernel
-from minidl.backend.cpu.fast.team import job_of, run
+from minidl.backend.cpu.fast.team import address_of, hold, job_of, run
 
 BLOCK = 64  # rows at a time: they stay in the first-level cache
 
@@ -140,7 +140,8 @@ def _repeat(v, repeats):
 def normalize(team, x, repeats, mean, scale, shift, then, y):
     """y = (x − mean) · scale + shift, for mean, scale and shift of every channel; for ``then`` see ``_normalize``."""
     arguments = (x, _repeat(mean, repeats), _repeat(scale, repeats), _repeat(shift, repeats), then, y)
-    run(team, _normalize_job(arguments), arguments)
+    run(team, _normalize_job(arguments), address_of(arguments))
+    hold(arguments)
 
 
 @kernel
@@ -170,7 +171,7 @@ def normalize_batch(
     channels = mean.size
     means, squares = np.empty((parts, x.shape[1])), np.empty((parts, x.shape[1]))
     arguments = (x, means, squares)
-    run(team, _moments_job(arguments), arguments)
+    run(team, _moments_job(arguments), address_of(arguments))
     exact, m2, count = np.zeros(channels), np.zeros(channels), 0
     for part in range(parts):
         more = length * (part + 1) // parts - length * part // parts
@@ -199,7 +200,7 @@ def channel_sums(team, x, sums):
     _, _, _, parts = team
     totals, exact = np.empty((parts, x.shape[1])), np.zeros(sums.size)
     arguments = (x, totals)
-    run(team, _totals_job(arguments), arguments)
+    run(team, _totals_job(arguments), address_of(arguments))
     for part in range(parts):
         for first in range(0, x.shape[1], sums.size):
             for k in range(sums.size):
@@ -216,7 +217,7 @@ def normalize_back(team, g, x, repeats, weight, mean, invstd, dx, dweight, dbias
     totals, products = np.empty((parts, x.shape[1])), np.empty((parts, x.shape[1]))
     middle = _repeat(mean, repeats)
     arguments = (g, x, middle, totals, products)
-    run(team, _sums_job(arguments), arguments)
+    run(team, _sums_job(arguments), address_of(arguments))
     total, product, count = np.zeros(channels), np.zeros(channels), len(x) * repeats
     for part in range(parts):
         for r in range(repeats):
@@ -230,4 +231,5 @@ def normalize_back(team, g, x, repeats, weight, mean, invstd, dx, dweight, dbias
         a[k], b[k], c[k] = factor, -factor * inverse * inverse * product[k] / count, -factor * total[k] / count
         dweight[k], dbias[k] = product[k] * inverse, total[k]
     factors = (g, x, middle, _repeat(a, repeats), _repeat(b, repeats), _repeat(c, repeats), dx)
-    run(team, _back_job(factors), factors)
+    run(team, _back_job(factors), address_of(factors))
+    hold(factors)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.backend.cpu.fast.jit import inner, kernel
-from minidl.backend.cpu.fast.team import job_of, run
+from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 
 @inner
@@ -59,9 +59,9 @@ _sgd_job, _adam_job = job_of(_sgd), job_of(_adam)
 
 @kernel
 def sgd_update(team, *arguments):  # see _sgd
-    run(team, _sgd_job(arguments), arguments)
+    run(team, _sgd_job(arguments), address_of(arguments))
 
 
 @kernel
 def adam_update(team, *arguments):  # see _adam
-    run(team, _adam_job(arguments), arguments)
+    run(team, _adam_job(arguments), address_of(arguments))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minidl.backend.cpu.fast.jit import inner, kernel
-from minidl.backend.cpu.fast.team import job_of, run
+from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 
 @inner
@@ -133,19 +133,19 @@ _sums_job, _spread_job = job_of(_sum_pool_rows), job_of(_sum_pool_spread)
 
 @kernel
 def max_pool_rows(team, *arguments):  # x, window, stride, padding, dilation, y, index
-    run(team, _rows_job(arguments), arguments)
+    run(team, _rows_job(arguments), address_of(arguments))
 
 
 @kernel
 def max_pool_scatter(team, *arguments):  # g, index, window, stride, padding, dilation, x
-    run(team, _scatter_job(arguments), arguments)
+    run(team, _scatter_job(arguments), address_of(arguments))
 
 
 @kernel
 def sum_pool_rows(team, *arguments):  # x, window, stride, padding, dilation, y
-    run(team, _sums_job(arguments), arguments)
+    run(team, _sums_job(arguments), address_of(arguments))
 
 
 @kernel
 def sum_pool_spread(team, *arguments):  # g, window, stride, padding, dilation, x
-    run(team, _spread_job(arguments), arguments)
+    run(team, _spread_job(arguments), address_of(arguments))

@@ -27,7 +27,7 @@ from minidl.backend.cpu.fast.amx import (
 from minidl.backend.cpu.fast.emit import LANES, NUMBER
 from minidl.backend.cpu.fast.gemm import rectify, start_of
 from minidl.backend.cpu.fast.jit import data, inner, kernel
-from minidl.backend.cpu.fast.team import job_of, run
+from minidl.backend.cpu.fast.team import address_of, hold, job_of, run
 from minidl.backend.cpu.fast.tile import make_transpose
 
 STEPS = 32  # of a long sum at a time: then the tiles that are multiplied stay in the second-level cache
@@ -243,11 +243,12 @@ def matmul_split(
         found = np.full(splitters[3], NONE)
         lines = out.shape[1] if by_rows else out.shape[0]
         shared = (by_rows, small, lines, wholes[0], found, scratches)
-        run(splitters, _split_job(shared), shared)
+        run(splitters, _split_job(shared), address_of(shared))
         magnitudes[0] = NONE
         for more in found:
             magnitudes[0] = join(magnitudes[0], more)
     start = start_of(bias, (out.shape[1] + LANES - 1) // LANES * LANES)
     arguments = (unit, by_rows, large, small, start, rectified, wholes, magnitudes, pieces, scratches, refused, out)
-    run(team, _multiply_job(arguments), arguments)
+    run(team, _multiply_job(arguments), address_of(arguments))
+    hold(arguments)
     return not refused[0]

@@ -11,9 +11,10 @@ thread ``who`` (0 is the caller), as the given part. Its *entry* shares the body
 
     @kernel
     def double(team, *arguments):
-        run(team, _double_job(arguments), arguments)
+        run(team, _double_job(arguments), address_of(arguments))
 
-where ``team`` comes from ``threads.team``. The plain twin of ``run`` is
+(and ``hold(arguments)``, if the kernel made some of them itself), where ``team`` comes from ``threads.team``. The plain twin of
+``run`` is
 
     for part in range(parts):
         body(0, part, length * part // parts, length * (part + 1) // parts, *arguments)
@@ -115,7 +116,7 @@ _JOB_TYPE = ir.FunctionType(ir.VoidType(), [_WORD] * 5)  # (arguments, who, part
 def _borrowed(context: Any, builder: ir.IRBuilder, kind: Any, value: Any) -> Any:
     """The same value; an array without its reference count.
 
-    ``run`` holds the array as long as the job lasts. Numba counts a reference for every row that a loop looks at, and threads
+    The caller holds the array as long as the job lasts (see ``hold``). Numba counts a reference for every row that a loop looks at, and threads
     that count in the same word of memory wait for each other.
     """
     if not isinstance(kind, types.Array):
@@ -155,13 +156,27 @@ def job_of(body: Any) -> Any:
 
 
 @intrinsic
-def _address_of(typing_context, arguments):
+def address_of(typing_context, arguments):
     """Where the tuple lies: on the stack of the function that asks."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         return builder.ptrtoint(cgutils.alloca_once_value(builder, values[0]), _WORD)
 
     return types.int64(arguments), generate
+
+
+@intrinsic
+def hold(typing_context, arguments):
+    """Nothing; but what is named here is still there.
+
+    Numba frees an array that a kernel has made after it was last named, and does not see that ``run`` uses its address. So where
+    there are such arrays among the arguments, and they are not needed afterwards, this has to follow ``run``.
+    """
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        return context.get_dummy_value()
+
+    return types.void(arguments), generate
 
 
 @intrinsic
@@ -216,15 +231,8 @@ def run(team, job, arguments):
 
     Args:
         team: (board, helpers, length, parts), from ``threads.team``.
-        job: from ``job_of``.
-        arguments: the body's. They are held until all is done: Numba frees an array that a kernel made after it was last named,
-            and does not see that threads still use its address.
+        job: from ``job_of``. arguments: from ``address_of``.
     """
-    _run(team, job, _address_of(arguments))
-
-
-@inner
-def _run(team, job, arguments):
     board, helpers, length, parts = team
     if parts == 1 or _exchange(board + _LOCK, 1) != 0:
         for part in range(parts):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from minidl.backend.cpu.fast.gemm import add_matmul, matmul_strips
 from minidl.backend.cpu.fast.jit import inner, kernel
-from minidl.backend.cpu.fast.team import job_of, run
+from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 
 @kernel
@@ -157,14 +157,14 @@ _convolve_job, _spread_job, _correlate_job = job_of(_convolve), job_of(_spread),
 
 @kernel
 def convolve_windows(team, *arguments):  # x, strips, start, geometry, plain, step, windows, y
-    run(team, _convolve_job(arguments), arguments)
+    run(team, _convolve_job(arguments), address_of(arguments))
 
 
 @kernel
 def spread_windows(team, *arguments):  # g, strips, start, geometry, plain, step, windows, x
-    run(team, _spread_job(arguments), arguments)
+    run(team, _spread_job(arguments), address_of(arguments))
 
 
 @kernel
 def correlate_windows(team, *arguments):  # g, x, geometry, plain, turned, step, windows, totals
-    run(team, _correlate_job(arguments), arguments)
+    run(team, _correlate_job(arguments), address_of(arguments))

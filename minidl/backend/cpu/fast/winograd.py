@@ -22,7 +22,7 @@ import numpy as np
 
 from minidl.backend.cpu.fast.gemm import product
 from minidl.backend.cpu.fast.jit import data, inner, kernel
-from minidl.backend.cpu.fast.team import job_of, run
+from minidl.backend.cpu.fast.team import address_of, job_of, run
 from minidl.backend.cpu.fast.tile import make_transpose
 from minidl.backend.cpu.fast.transform import A24, A26, A46, AT42, AT62, AT64, BT4, BT6, apply_transform
 
@@ -342,17 +342,17 @@ _weight_tiles_job, _weight_from_tiles_job = job_of(_weight_tiles), job_of(_weigh
 
 @kernel
 def weight_tiles(team, *arguments):  # weight, c_step, o_step, matrix, u
-    run(team, _weight_tiles_job(arguments), arguments)
+    run(team, _weight_tiles_job(arguments), address_of(arguments))
 
 
 @kernel
 def weight_from_tiles(team, *arguments):  # sums, matrix, weight
-    run(team, _weight_from_tiles_job(arguments), arguments)
+    run(team, _weight_from_tiles_job(arguments), address_of(arguments))
 
 
 @kernel
 def convolve_tiles(team, *arguments):  # x, u, bias, step, shape, corner, scratch, v, products, y
-    run(team, _convolve_job(arguments), arguments)
+    run(team, _convolve_job(arguments), address_of(arguments))
 
 
 @kernel
@@ -363,25 +363,25 @@ def convolve_points(units, points, x, u, bias, shape, corner, scratch, v, produc
         units, points: teams, to share the units and the p² frequencies.
     """
     load, multiply, store = (x, shape, corner, scratch, v), (v, u, products), (products, bias, shape, scratch, y)
-    run(units, _input_tiles_job(load), load)
-    run(points, _multiply_points_job(multiply), multiply)
-    run(units, _output_tiles_job(store), store)
+    run(units, _input_tiles_job(load), address_of(load))
+    run(points, _multiply_points_job(multiply), address_of(multiply))
+    run(units, _output_tiles_job(store), address_of(store))
 
 
 @kernel
 def add_weight_tiles(team, numbers, *arguments):  # g, x, step, shape, corner, scratch, v, z, sums
     """Add the products of all tiles into sums[0]; ``numbers`` is the team that joins the sums of the parts."""
-    run(team, _add_weight_tiles_job(arguments), arguments)
+    run(team, _add_weight_tiles_job(arguments), address_of(arguments))
     sums = (arguments[-1],)
-    run(numbers, _join_job(sums), sums)
+    run(numbers, _join_job(sums), address_of(sums))
 
 
 @kernel
 def add_weight_points(units, points, g, x, shape, corner, scratch, v, z, sums):
     """As ``add_weight_tiles``, for large sums (p², C, O): v and z are of all tiles, and each thread adds up its frequencies."""
     load, multiply = (g, x, shape, corner, scratch, v, z), (v, z, sums)
-    run(units, _grad_tiles_job(load), load)
-    run(points, _add_products_job(multiply), multiply)
+    run(units, _grad_tiles_job(load), address_of(load))
+    run(points, _add_products_job(multiply), address_of(multiply))
 
 
 def kernel_matrix(m: int, r: int) -> np.ndarray:
