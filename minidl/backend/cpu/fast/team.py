@@ -116,8 +116,8 @@ _JOB_TYPE = ir.FunctionType(ir.VoidType(), [_WORD] * 5)  # (arguments, who, part
 def _borrowed(context: Any, builder: ir.IRBuilder, kind: Any, value: Any) -> Any:
     """The same value; an array without its reference count.
 
-    The caller holds the array as long as the job lasts (see ``hold``). Numba counts a reference for every row that a loop looks at,
-    and threads that count in the same word of memory wait for each other.
+    The caller holds the array as long as the job lasts (see ``hold``). Numba counts a reference for every row that a loop looks
+    at, and threads that count in the same word of memory wait for each other.
     """
     if not isinstance(kind, types.Array):
         return value
