@@ -18,7 +18,7 @@ ITS_OWN = 1 << 20  # bytes of the smaller factor, up to which each thread splits
 LEAST = 1 << 20  # multiplications: for fewer it is not worth while to find out
 PART = 1 << 18  # multiplications, for one thread at least
 BYTES, MOST_BYTES = 6, 1 << 26  # of a number's pieces, and of all at a time
-UNIT = 64  # rows or columns of the larger factor at a time
+UNIT = 32  # rows or columns of the larger factor at a time
 
 _used = os.environ.get("MINIDL_AMX", "1") != "0"
 
@@ -68,7 +68,7 @@ def product(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, rectified
     a_turned, b_turned = not a.flags.c_contiguous, not b.flags.c_contiguous
     by_rows = rows > columns
     many, few = (rows, columns) if by_rows else (columns, rows)
-    crew = team(-(-many // UNIT), PART / (few * depth * UNIT))
+    crew = team(-(-many // UNIT), PART / (few * depth * UNIT), pieces=8)  # many: the unit may be shared with others
     threads = members(crew)
     tiles, deep = -(-few // 16), -(-depth // 32) * fast.TILES
     own = few * depth * 4 <= ITS_OWN and threads > 1
