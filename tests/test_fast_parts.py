@@ -365,6 +365,23 @@ def test_the_caller_takes_parts_from_the_front_and_helpers_from_the_end(number):
         shared += begun.min() > 1
 
 
+def test_fewer_helpers_than_there_are_threads():
+    """Any of the threads that there have been before may be awake: whichever it is, it helps."""
+    threads.set_num_threads(8)
+    for _ in range(50):
+        seen, parts = np.zeros(5000, np.int64), np.zeros(64, np.int64)
+        count(threads.team(5000, 1, 4), seen, parts)
+    assert threads._workers >= 7
+    threads.set_num_threads(2)
+    end, helped = time.monotonic() + 30, 0
+    while helped < 20:
+        assert time.monotonic() < end, "no helper takes part"
+        seen, whose, begun = np.zeros(97, np.int64), np.full(12, -1), np.zeros(2, np.int64)
+        count_in_turn(threads.team(97, 1, 6), seen, whose, begun)
+        assert np.all(seen == 1) and whose.min() >= 0 and whose.max() <= 1
+        helped += begun.min() > 1
+
+
 def test_many_callers_at_once_each_get_their_own_parts_done():
     threads.set_num_threads(3)
     wrong = []

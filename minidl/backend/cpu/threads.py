@@ -143,7 +143,7 @@ _workers = 0
 _lock = threading.Lock()
 
 
-def _work(jobs: queue.SimpleQueue[_Job | None], board: int, me: int) -> None:
+def _work(jobs: queue.SimpleQueue[_Job | None], board: int) -> None:
     _role.in_shard = True
     while True:
         job = jobs.get()
@@ -152,15 +152,15 @@ def _work(jobs: queue.SimpleQueue[_Job | None], board: int, me: int) -> None:
         del job  # or its arrays would live until the next one comes
         fast = fast_if_loaded()
         if fast is not None and jobs.empty():
-            fast.serve(board, me, PATIENCE)
+            fast.serve(board, PATIENCE)
 
 
 def _need_workers(count: int) -> None:
     global _workers
     with _lock:
         while _workers < count:
-            me = _workers + 1
-            threading.Thread(target=_work, args=(_jobs, _board_address, me), name=f"minidl-{me}", daemon=True).start()
+            name = f"minidl-{_workers + 1}"
+            threading.Thread(target=_work, args=(_jobs, _board_address), name=name, daemon=True).start()
             _workers += 1
 
 
@@ -202,7 +202,7 @@ def share(function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
 # -- the board of the compiled kernels -----------------------------------------------------------------------------------
 
 LINE = 64  # bytes from one word to the next: in one cache line they would hinder each other
-BOARD = 11  # words
+BOARD = 12  # words
 WAITING, CALLED = 0, LINE // 8  # where Python finds two of them: threads that are awake, and calls to the queue of jobs
 PATIENCE = 20_000  # looks at the board before a thread goes to sleep: 0.3 to 1 ms, as long as the processor pauses
 # To wake a thread costs the caller more time than a small kernel takes, and it goes to sleep again if no other one follows.

@@ -23,8 +23,9 @@ What the threads tell each other stands on a *board*: words of memory that are r
 That makes this right:
 
 - ``run`` writes the job down, and *opens* the board; helpers add themselves to those *inside*, look whether the board is open,
-  and if so take parts until none is left. ``run`` takes parts too, closes the board, and waits until nobody is inside. A helper
-  that comes too late sees a closed board, because it says that it is inside before it looks.
+  and if so draw a number: who is not one too many takes parts until none is left. ``run`` takes parts too, closes the board, and
+  waits until nobody is inside. A helper that comes too late sees a closed board, because it says that it is inside before it
+  looks.
 - One job at a time: a caller that finds another one at work does its parts alone.
 """
 
@@ -47,7 +48,7 @@ _PAUSE = {"x86_64": "llvm.x86.sse2.pause", "AMD64": "llvm.x86.sse2.pause"}.get(p
 _yield_core = types.ExternalFunction("sched_yield", types.int32()) if sys.platform != "win32" else None
 HELD_UP = 4096  # looks after which a waiting thread offers its core to others: whom it waits for may need it
 
-_WAITING, _CALLED, _LOCK, _OPEN, _INSIDE, _HELPERS, _TAKEN, _PARTS, _LENGTH, _JOB, _ARGUMENTS = range(
+_WAITING, _CALLED, _LOCK, _OPEN, _INSIDE, _HELPERS, _JOINED, _TAKEN, _PARTS, _LENGTH, _JOB, _ARGUMENTS = range(
     0, LINE * BOARD, LINE
 )
 
@@ -241,6 +242,7 @@ def run(team, job, arguments):
     _write(board + _JOB, job)
     _write(board + _ARGUMENTS, arguments)
     _write(board + _HELPERS, helpers)
+    _write(board + _JOINED, 0)
     _write(board + _LENGTH, length)
     _write(board + _PARTS, parts)
     _write(board + _TAKEN, 0)
@@ -255,19 +257,21 @@ def run(team, job, arguments):
 
 
 @kernel
-def serve(board, me, patience):
+def serve(board, patience):
     """Help whoever opens the board, until there was nothing to do for ``patience`` looks at it, or somebody called.
 
-    Thread ``me`` only helps where so many helpers are wanted.
+    Who joins is the first, second, … helper of that job, whichever thread it is: there may be more threads than helpers wanted.
     """
     called = _read(board + _CALLED)
     _add(board + _WAITING, 1)
     looks = 0
     while looks < patience and _read(board + _CALLED) == called:
-        if _read(board + _OPEN) != 0 and _left(board) and me <= _read(board + _HELPERS):
+        if _read(board + _OPEN) != 0 and _left(board) and _read(board + _JOINED) < _read(board + _HELPERS):
             _add(board + _INSIDE, 1)
-            if _read(board + _OPEN) != 0 and me <= _read(board + _HELPERS):  # it may be another job by now
-                _take_parts(board, me)
+            if _read(board + _OPEN) != 0:  # it may be another job by now
+                who = _add(board + _JOINED, 1) + 1
+                if who <= _read(board + _HELPERS):
+                    _take_parts(board, who)
             _add(board + _INSIDE, -1)
             looks = 0
         else:
