@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from contextlib import nullcontext
 
 import numpy as np
@@ -19,6 +20,7 @@ import minidl
 from minidl import nn
 from minidl.backend.cpu import CpuBackend, matmul, threads
 from minidl.backend.cpu.compiled import without
+from minidl.backend.cpu.workspace import workspace
 from minidl.nn import functional as F
 
 
@@ -151,6 +153,27 @@ def test_an_error_in_a_part_reaches_the_caller_and_the_pool_goes_on():
 def test_a_part_that_shares_its_own_work_does_it_alone():
     minidl.set_num_threads(2)
     assert threads.share(lambda i: sum(threads.share(lambda j: j, range(i))), range(6)) == [0, 0, 1, 3, 6, 10]
+
+
+def test_scratch_memory_is_used_again_and_no_thread_gets_another_ones():
+    small = workspace("test", (3, 5), np.float32)
+    small[...] = 7
+    assert small.flags.c_contiguous and small.ctypes.data % 64 == 0
+    assert workspace("test", (3, 5), np.float32) is small and workspace("test other", (3, 5), np.float32) is not small
+    assert (workspace("test", (15,), np.float32) == 7).all() and workspace("test", (2, 5), np.float64).shape == (2, 5)
+    large = workspace("test", (1000,), np.float32)  # there is not enough
+    large[...] = 8
+    assert (workspace("test", (3, 5), np.float32) == 8).all() and (small == 7).all()
+    alive = weakref.ref(small)
+    del small
+    assert alive() is None, "the smaller memory is kept by nobody else"
+    for n in range(2000):  # one for each size of a batch, say
+        assert workspace("test", (n,), np.uint8).shape == (n,)
+    found: list[np.ndarray] = []
+    thread = threading.Thread(target=lambda: found.append(workspace("test", (1000,), np.float32)))
+    thread.start()
+    thread.join()
+    assert not np.shares_memory(found[0], large)
 
 
 @pytest.mark.parametrize("shape", [(64, 400, 600), (600, 400, 64), (1, 4000, 2000), (2000, 4000, 1), (300, 300, 300)])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,6 @@ ITS_OWN = 1 << 20  # bytes of the smaller factor, up to which each thread splits
 LEAST = 1 << 20  # multiplications: for fewer it is not worth while to find out
 PART = 1 << 18  # multiplications, for one thread at least
 BYTES, MOST_BYTES = 6, 1 << 26  # of a number's pieces, and of all at a time
-UNIT = 32  # rows or columns of the larger factor at a time
 
 _used = os.environ.get("MINIDL_AMX", "1") != "0"
 
@@ -49,36 +49,62 @@ def describe() -> str:
     return "on (MINIDL_AMX=0 or minidl.backend.use_amx(False) turns it off)"
 
 
-def serves(fast: Any, a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether a @ b, in float32, takes clearly less time on the unit, though their numbers must be split."""
+class Plan(NamedTuple):
+    """How a product is shared out."""
+
+    by_rows: bool  # whether the larger factor is the left one
+    units: int  # that it is cut into
+    least: float  # of them for one thread
+    tiles: int  # 16 lines each, that the smaller factor is cut into; 0: each thread splits it as a whole
+    least_tiles: float  # for one thread
+    shared: int  # bytes for them
+    place: int  # bytes for each thread
+
+
+def plan(fast: Any, a: np.ndarray, b: np.ndarray) -> Plan | None:
+    """How to compute a @ b, in float32, on the unit; None if that does not take clearly less time, as numbers must be split."""
+    if not (
+        _used and (a.flags.c_contiguous or a.flags.f_contiguous) and (b.flags.c_contiguous or b.flags.f_contiguous)
+    ):
+        return None
     (rows, depth), columns = a.shape, b.shape[1]
-    if rows * depth * columns < LEAST or not (_used and fast.permitted()):
-        return False
+    if rows * depth * columns < LEAST or not fast.permitted():
+        return None
+    return _plan(fast, rows, depth, columns, get_num_threads())
+
+
+@lru_cache(1024)
+def _plan(fast: Any, rows: int, depth: int, columns: int, threads: int) -> Plan | None:
     whole = -(-rows // 16) * -(-columns // 16) * -(-depth // 32) * (16 * 16 * 32)  # multiplications, in whole tiles
     if whole // 2 + SPLITTING * depth * (rows + columns) > 0.8 * rows * depth * columns:
-        return False
-    if (min(rows, columns) + UNIT * get_num_threads()) * depth * BYTES > MOST_BYTES:
-        return False
-    return (a.flags.c_contiguous or a.flags.f_contiguous) and (b.flags.c_contiguous or b.flags.f_contiguous)
+        return None
+    if (min(rows, columns) + fast.UNIT * threads) * depth * BYTES > MOST_BYTES:
+        return None
+    return shared_out(fast, rows, depth, columns)
 
 
-def product(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, rectified: bool) -> np.ndarray | None:
+def shared_out(fast: Any, rows: int, depth: int, columns: int) -> Plan:
+    """The plan for a product of any shape."""
+    many, few = max(rows, columns), min(rows, columns)
+    units, least = -(-many // fast.UNIT), PART / (few * depth * fast.UNIT)
+    *_, whole, end = fast.layout(few, depth)  # bytes
+    if few * depth * 4 <= ITS_OWN:
+        return Plan(rows > columns, units, least, 0, 0, 0, end)
+    return Plan(rows > columns, units, least, -(-few // 16), PART / (SPLITTING * depth * 16), end - whole, whole)
+
+
+def product(
+    fast: Any, plan: Plan, a: np.ndarray, b: np.ndarray, bias: np.ndarray, rectified: bool
+) -> np.ndarray | None:
     """a @ b + bias (N, or empty), or what of it is above 0; None where numbers are too large or too small for pieces."""
-    (rows, depth), columns = a.shape, b.shape[1]
+    by_rows, units, least, tiles, least_tiles, shared, place = plan
     a_turned, b_turned = not a.flags.c_contiguous, not b.flags.c_contiguous
-    by_rows = rows > columns
-    many, few = (rows, columns) if by_rows else (columns, rows)
-    crew = team(-(-many // UNIT), PART / (few * depth * UNIT), pieces=8)  # many: the unit may be shared with others
-    threads = members(crew)
-    tiles, deep = -(-few // 16), -(-depth // 32) * fast.TILES
-    own = few * depth * 4 <= ITS_OWN and threads > 1
-    splitters = team(1) if own else team(tiles, PART / (SPLITTING * depth * 16))
-    wholes = workspace("strips", (threads if own else 1, tiles * deep), np.uint8)
-    pieces = workspace("pieces", (threads, UNIT // 16 * deep), np.uint8)
-    scratches = workspace("scratch", (max(threads, members(splitters)), fast.SCRATCH), np.float32)
-    out = np.empty((rows, columns), np.float32)
+    crew = team(units, least, pieces=8)  # many: the unit may be shared with others
+    splitters = team(tiles, least_tiles)
+    places = workspace("places", (max(members(crew), members(splitters)), place), np.uint8)
+    out = np.empty((len(a), b.shape[1]), np.float32)
     done = fast.matmul_split(
-        crew, splitters, UNIT, by_rows, a.T if a_turned else a, a_turned, b.T if b_turned else b, b_turned,
-        bias, rectified, wholes, pieces, scratches, out,
+        crew, splitters, by_rows, a.T if a_turned else a, a_turned, b.T if b_turned else b, b_turned, bias, rectified,
+        workspace("strips", (shared,), np.uint8), places, out,
     )  # fmt: skip
     return out if done else None

@@ -59,8 +59,9 @@ class CpuMatmul(MatmulKernels):
 def _compiled(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, rectified: bool) -> np.ndarray:
     """a @ b + bias (N, or empty), or what of it is above 0."""
     because = "float32"
-    if amx.serves(fast, a, b):
-        y = amx.product(fast, a, b, bias, rectified)
+    plan = amx.plan(fast, a, b)
+    if plan is not None:
+        y = amx.product(fast, plan, a, b, bias, rectified)
         if y is not None:
             _note(a, b, "matrix unit", "float32, large")
             return y

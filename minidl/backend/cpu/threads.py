@@ -211,10 +211,10 @@ CLOSELY = 5e-4  # seconds from one small kernel to the next
 IN_A_ROW = 8  # small kernels that followed each other closely: then the next one will, too
 
 
-def _new_board() -> tuple[np.ndarray, int]:
+def _new_board() -> tuple[memoryview, int]:
     raw = np.zeros(BOARD * LINE // 8 + 7, np.int64)
     board = raw[-raw.ctypes.data % LINE // 8 :]
-    return board, board.ctypes.data
+    return memoryview(board), board.ctypes.data  # type: ignore[arg-type]
 
 
 _board, _board_address = _new_board()

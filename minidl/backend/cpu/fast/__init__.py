@@ -3,7 +3,7 @@
 The first argument of most is a team (``minidl.backend.cpu.threads.team``): the threads that share the work.
 """
 
-from minidl.backend.cpu.fast.amx import TILES, permitted
+from minidl.backend.cpu.fast.amx import permitted
 from minidl.backend.cpu.fast.depthwise import depthwise, depthwise_input_grad, depthwise_weight_grad
 from minidl.backend.cpu.fast.direct import MULTIPLE, correlates, direct_conv, direct_weight_grad
 from minidl.backend.cpu.fast.elementwise import add, hardtanh, hardtanh_back, relu, relu_back, sigmoid_back
@@ -14,7 +14,7 @@ from minidl.backend.cpu.fast.loss import cross_entropy_back, cross_entropy_rows
 from minidl.backend.cpu.fast.norm import channel_sums, normalize, normalize_back, normalize_batch, normalize_by
 from minidl.backend.cpu.fast.optim import adam_update, sgd_update
 from minidl.backend.cpu.fast.pool import max_pool_rows, max_pool_scatter, sum_pool_rows, sum_pool_spread
-from minidl.backend.cpu.fast.split import SCRATCH, matmul_split
+from minidl.backend.cpu.fast.split import UNIT, layout, matmul_split
 from minidl.backend.cpu.fast.team import serve
 from minidl.backend.cpu.fast.windows import (
     convolve_windows,
@@ -35,8 +35,7 @@ from minidl.backend.cpu.fast.winograd import (
 
 __all__ = [
     "MULTIPLE",
-    "SCRATCH",
-    "TILES",
+    "UNIT",
     "adam_update",
     "add",
     "add_weight_points",
@@ -60,6 +59,7 @@ __all__ = [
     "hardtanh_back",
     "is_kept",
     "kernel_matrix",
+    "layout",
     "matmul",
     "matmul_small",
     "matmul_split",

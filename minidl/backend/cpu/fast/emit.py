@@ -48,7 +48,10 @@ class Emitter:
 
     def spread(self, base: Any, *offsets: Any) -> Any:
         """The number at base + Σ offsets, in all places of a vector."""
-        scalar = self.builder.load(self._pointer(base, self.place(WORD(0), *offsets), NUMBER), align=4)
+        return self.repeat(self.builder.load(self._pointer(base, self.place(WORD(0), *offsets), NUMBER), align=4))
+
+    def repeat(self, scalar: Any) -> Any:
+        """A number in all places of a vector."""
         unknown, index = ir.Constant(VECTOR, ir.Undefined), ir.VectorType(ir.IntType(32), LANES)
         first = self.builder.insert_element(unknown, scalar, ir.IntType(32)(0))
         return self.builder.shuffle_vector(first, unknown, ir.Constant(index, [0] * LANES))

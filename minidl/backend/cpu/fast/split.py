@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 from minidl.backend.cpu.fast.amx import (
     DEEP,
@@ -28,13 +28,17 @@ from minidl.backend.cpu.fast.emit import LANES, NUMBER
 from minidl.backend.cpu.fast.gemm import rectify, start_of
 from minidl.backend.cpu.fast.jit import data, inner, kernel
 from minidl.backend.cpu.fast.team import address_of, hold, job_of, run
-from minidl.backend.cpu.fast.tile import make_transpose
+from minidl.backend.cpu.fast.tile import make_copy
 
+UNIT = 32  # lines of the larger factor at a time
+BLOCK, SUMS_ROW = LANES * 2 * LANES * 4, 2 * LANES * 4  # bytes of a block of 16 × 32 sums, and of its rows
 STEPS = 32  # of a long sum at a time: then the tiles that are multiplied stay in the second-level cache
-# In scratch: two blocks of 16 × 16, or a block of sums at the edge, or the configuration of the tiles; and then the extremes.
+# In scratch: two blocks of 16 × 16, or one and a line, or the configuration of the tiles; then the extremes, and zeros.
 EXTREMES = 2 * LANES * LANES
-SCRATCH = EXTREMES + 2 * LANES  # numbers
-_transpose = make_transpose()
+ZEROS = EXTREMES + 2 * LANES
+SCRATCH = ZEROS + 2 * LANES  # numbers
+_transpose = make_copy(turned=True)
+_finish_turned, _finish_straight = (make_copy(turned, finishes=True) for turned in (True, False))
 _wide, _single = make_block(2), make_block(1)
 
 
@@ -59,10 +63,27 @@ def _put(typing_context, address, number):
     return types.void(types.int64, types.float32), generate
 
 
-@inner
-def _tile_bytes(lines, depth):
+@register_jitable  # so that Python can call it, too
+def tile_bytes(lines, depth):
     """How many bytes ``_split`` fills."""
     return (lines + LANES - 1) // LANES * ((depth + DEEP - 1) // DEEP) * TILES
+
+
+@register_jitable
+def layout(lines, depth):
+    """Where a thread's things are in its place: the tiles of a unit, sums, the tiles of the smaller factor; and where those end.
+
+    ``lines`` and ``depth`` are the smaller factor's. The place begins with ``SCRATCH`` numbers. All in bytes.
+    """
+    piece = SCRATCH * 4
+    sums = piece + tile_bytes(UNIT, depth)
+    whole = sums + 2 * BLOCK * ((max(lines, UNIT) + LANES - 1) // LANES)
+    return piece, sums, whole, whole + tile_bytes(lines, depth)
+
+
+@inner
+def _scratch(place):
+    return place[: SCRATCH * 4].view(np.float32)
 
 
 @inner
@@ -110,103 +131,112 @@ def _collect(a, line, step, lines, depth, is_right, scratch):
 
 
 @inner
-def _multiply_tiles(left, right, depth, rows, columns, start, out, out_row, scratch):
-    """out = start + left @ right, for (rows, depth) and (depth, columns) in tiles. The thread must be configured for them.
+def _multiply_tiles(left, right, steps, rows, columns, sums, turned, start, limit, out, out_row, scratch):
+    """out = left @ right + start, or its transpose if ``turned``; what is below the limit becomes the limit.
+
+    The thread must be configured for tiles.
 
     Args:
-        left, right: addresses, from ``_split``.
-        start: the address of ⌈columns / 16⌉ · 16 numbers, added to every row.
+        left, right: addresses, from ``_split``; ``steps`` tiles along the inner dimension.
+        sums: the address of a place for 2 · ⌈rows / 16⌉ blocks of 16 × 32 numbers.
+        start: the address of a number for each column of out, up to the next multiple of 16.
         out: an address; ``out_row`` bytes lead to the next row.
     """
-    steps = (depth + DEEP - 1) // DEEP
     deep = steps * TILES  # bytes from the tiles of 16 lines to the next ones
+    zeros, blocks = data(scratch) + ZEROS * 4, (rows + LANES - 1) // LANES
+    done, done_m, done_n = 0, 0, 0  # the last block that has to be finished
     for n in range(0, columns, 2 * LANES):
         width = min(2 * LANES, columns - n)
         for first in range(0, steps, STEPS):
             b, count = right + n // LANES * deep + first * TILES, min(STEPS, steps - first)
             for m in range(0, rows, LANES):
-                a, here = left + m // LANES * deep + first * TILES, out + m * out_row + n * 4
-                begin, begin_row = start + n * 4, 0
-                if first > 0:
-                    begin, begin_row = here, out_row
-                height = min(LANES, rows - m)
-                if height < LANES or width % LANES != 0:
-                    place, place_row = data(scratch), 2 * LANES * 4
-                    _copy_block(begin, begin_row, height, width, place, place_row)
-                    _multiply_block(a, b, deep, count, width, place, place_row, place, place_row)
-                    _copy_block(place, place_row, height, width, here, out_row)
+                a = left + m // LANES * deep + first * TILES
+                at_once = not turned and rows - m >= LANES and width % LANES == 0  # the unit can put it in its place
+                if at_once:
+                    here, row, begin, begin_row = out + m * out_row + n * 4, out_row, start + n * 4, 0
                 else:
-                    _multiply_block(a, b, deep, count, width, begin, begin_row, here, out_row)
+                    here, row = sums + (n // (2 * LANES) % 2 * blocks + m // LANES) * BLOCK, SUMS_ROW
+                    begin, begin_row = zeros, 0
+                if first > 0:
+                    begin, begin_row = here, row
+                if width > LANES:
+                    _wide(a, b, deep, count, begin, begin_row, here, row)
+                else:
+                    _single(a, b, deep, count, begin, begin_row, here, row)
+                if first + count == steps and not at_once:
+                    if done != 0:  # Only now is it finished: to get at sums just stored would take a while.
+                        _finish(done, turned, done_m, done_n, rows, columns, start, limit, out, out_row, scratch)
+                    done, done_m, done_n = here, m, n
+    if done != 0:
+        _finish(done, turned, done_m, done_n, rows, columns, start, limit, out, out_row, scratch)
 
 
 @inner
-def _multiply_block(a, b, deep, steps, width, start, start_row, out, out_row):
-    if width > LANES:
-        _wide(a, b, deep, steps, start, start_row, out, out_row)
+def _finish(sums, turned, m, n, rows, columns, start, limit, out, out_row, scratch):
+    """Put what is there of a block of 16 × 32, from row m and column n on, into out, see ``_multiply_tiles``."""
+    height = min(LANES, rows - m)
+    for v in range(n, min(n + 2 * LANES, columns), LANES):
+        width, here = min(LANES, columns - v), sums + (v - n) * 4
+        if turned:
+            _put_block(here, True, width, height, start + m * 4, limit, out + v * out_row + m * 4, out_row, scratch)
+        else:
+            _put_block(here, False, height, width, start + v * 4, limit, out + m * out_row + v * 4, out_row, scratch)
+
+
+@inner
+def _put_block(sums, turned, rows, columns, start, limit, out, out_row, scratch):
+    full = rows == LANES and columns == LANES
+    place, place_row = (out, out_row) if full else (data(scratch), LANES * 4)
+    if turned:
+        _finish_turned(sums, SUMS_ROW, place, place_row, start, limit)
     else:
-        _single(a, b, deep, steps, start, start_row, out, out_row)
-
-
-@inner
-def _copy_block(source, source_row, height, width, target, target_row):
-    for i in range(height):
-        for j in range(width):
-            _put(target + i * target_row + j * 4, _number(source + i * source_row + j * 4))
+        _finish_straight(sums, SUMS_ROW, place, place_row, start, limit)
+    if not full:
+        for i in range(rows):
+            for j in range(columns):
+                _put(out + i * out_row + j * 4, scratch[i * LANES + j])
 
 
 @inner
 def _multiply(
-    who,
-    part,
-    first,
-    last,
-    unit,
-    by_rows,
-    large,
-    small,
-    start,
-    rectified,
-    wholes,
-    magnitudes,
-    pieces,
-    scratches,
-    refused,
-    out,
+    who, part, first, last, by_rows, large, small, start, rectified, shared, magnitudes, places, refused, out
 ):
-    """Lines of the larger factor and of the product, ``unit`` for each of ``first`` to ``last``; see ``matmul_split``."""
-    (a, line, step, depth), (b, b_line, b_step, _) = large, small
-    rows, columns = out.shape
-    lines, others = (rows, columns) if by_rows else (columns, rows)
-    mine = who if len(wholes) > 1 else 0
-    whole, piece, scratch = data(wholes[mine]), data(pieces[who]), scratches[who]
+    """Lines of the larger factor and of the product, ``UNIT`` for each of ``first`` to ``last``; see ``matmul_split``."""
+    (a, line, step, depth, lines), (b, b_line, b_step, _, others) = large, small
+    # The larger factor is the left one of the products of tiles if it need not be turned for that, be it so or not in a @ b.
+    is_left, steps, out_row = step == 4, (depth + DEEP - 1) // DEEP, out.shape[1] * 4
+    turned = is_left != by_rows
+    limit = np.float32(0 if rectified and turned else -np.inf)
+    place, scratch, mine = data(places[who]), _scratch(places[who]), 0 if shared.size > 0 else who
+    piece, sums, whole, _ = layout(others, depth)
+    piece, sums, whole = place + piece, place + sums, data(shared) if shared.size > 0 else place + whole
     configure(scratch.view(np.uint8))
+    scratch[ZEROS:SCRATCH] = 0
     if magnitudes[mine] < 0:
-        magnitudes[mine] = _split(b, b_line, b_step, others, depth, by_rows, whole, scratch)
-    for n in range(first * unit, min(last * unit, lines), unit):
-        count = min(unit, lines - n)
-        found = _split(a + n * line, line, step, count, depth, not by_rows, piece, scratch)
+        magnitudes[mine] = _split(b, b_line, b_step, others, depth, is_left, whole, scratch)
+    for n in range(first * UNIT, min(last * UNIT, lines), UNIT):
+        count = min(UNIT, lines - n)
+        found = _split(a + n * line, line, step, count, depth, not is_left, piece, scratch)
         if not in_range(found, magnitudes[mine]):
             refused[0] = True
         if refused[0]:
             break
-        if by_rows:
-            here = data(out) + n * columns * 4
-            _multiply_tiles(piece, whole, depth, count, columns, data(start), here, columns * 4, scratch)
-            rectify(rectified, out[n : n + count])
+        here, begin = data(out) + n * (out_row if by_rows else 4), data(start) + (0 if by_rows else n * 4)
+        if is_left:
+            _multiply_tiles(piece, whole, steps, count, others, sums, turned, begin, limit, here, out_row, scratch)
         else:
-            here = data(out) + n * 4
-            _multiply_tiles(whole, piece, depth, rows, count, data(start) + n * 4, here, columns * 4, scratch)
-            rectify(rectified, out[:, n : n + count])
+            _multiply_tiles(whole, piece, steps, others, count, sums, turned, begin, limit, here, out_row, scratch)
+        rectify(rectified and not turned, out[n : n + count] if by_rows else out[:, n : n + count])
     release()
 
 
 @inner
-def _split_part(who, part, first, last, is_right, factor, lines, whole, found, scratches):
+def _split_part(who, part, first, last, is_right, factor, whole, found, places):
     """The lines ``16 · first`` to ``16 · last`` of a factor."""
-    a, line, step, depth = factor
+    a, line, step, depth, lines = factor
     n, m = first * LANES, min(last * LANES, lines)
-    place = data(whole) + _tile_bytes(n, depth)
-    found[part] = _split(a + n * line, line, step, m - n, depth, is_right, place, scratches[who])
+    place = data(whole) + tile_bytes(n, depth)
+    found[part] = _split(a + n * line, line, step, m - n, depth, is_right, place, _scratch(places[who]))
 
 
 _multiply_job, _split_job = job_of(_multiply), job_of(_split_part)
@@ -214,41 +244,38 @@ _multiply_job, _split_job = job_of(_multiply), job_of(_split_part)
 
 @inner
 def _factor(a, by_columns):
-    """(address, bytes from line to line, and along a line, length of a line) of a, whose lines are its rows, or its columns."""
+    """(address, bytes from line to line, and along a line, length of a line, lines) of a; lines are its rows, or its columns."""
     if by_columns:
-        return data(a), 4, a.shape[1] * 4, a.shape[0]
-    return data(a), a.shape[1] * 4, 4, a.shape[1]
+        return data(a), 4, a.shape[1] * 4, a.shape[0], a.shape[1]
+    return data(a), a.shape[1] * 4, 4, a.shape[1], a.shape[0]
 
 
 @kernel
-def matmul_split(
-    team, splitters, unit, by_rows, a, a_turned, b, b_turned, bias, rectified, wholes, pieces, scratches, out
-):
+def matmul_split(team, splitters, by_rows, a, a_turned, b, b_turned, bias, rectified, shared, places, out):
     """out = a @ b + bias, ``rectified`` as in ``gemm.matmul``; or False where the unit cannot have the numbers (``in_range``).
 
     Args:
         team: its length is the number of units that the larger factor is cut into. splitters: its length is ⌈lines / 16⌉, for the
             lines of the smaller one, where there is one place for its tiles.
-        unit: lines of the larger factor at a time, a multiple of 16. by_rows: whether the larger factor is a.
+        by_rows: whether the larger factor is a.
         a: (M, K) or, if ``a_turned``, (K, M). b: (K, N) or, if ``b_turned``, (N, K). Both C-contiguous.
         bias: (N), or empty for zeros.
-        wholes: (1 or threads, bytes), a place for the smaller factor's tiles. pieces: (threads, bytes), for those of a unit of
-            the larger one. scratches: (threads, ``SCRATCH``) numbers.
+        shared: bytes, as many as the tiles of the smaller factor have; or none: each thread splits it for itself.
+        places: (threads, bytes), as many as ``layout`` says.
         out: (M, N), C-contiguous.
     """
     left, right = _factor(a, a_turned), _factor(b, not b_turned)
     large, small = (left, right) if by_rows else (right, left)
-    magnitudes, refused = np.full(len(wholes), -1), np.zeros(1, np.bool_)
-    if len(wholes) == 1:
+    magnitudes, refused = np.full(len(places), -1), np.zeros(1, np.bool_)
+    if shared.size > 0:
         found = np.full(splitters[3], NONE)
-        lines = out.shape[1] if by_rows else out.shape[0]
-        shared = (by_rows, small, lines, wholes[0], found, scratches)
-        run(splitters, _split_job(shared), address_of(shared))
+        factor = (large[2] == 4, small, shared, found, places)
+        run(splitters, _split_job(factor), address_of(factor))
         magnitudes[0] = NONE
         for more in found:
             magnitudes[0] = join(magnitudes[0], more)
     start = start_of(bias, (out.shape[1] + LANES - 1) // LANES * LANES)
-    arguments = (unit, by_rows, large, small, start, rectified, wholes, magnitudes, pieces, scratches, refused, out)
+    arguments = (by_rows, large, small, start, rectified, shared, magnitudes, places, refused, out)
     run(team, _multiply_job(arguments), address_of(arguments))
     hold(arguments)
     return not refused[0]
