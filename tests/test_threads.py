@@ -176,10 +176,14 @@ def test_scratch_memory_is_used_again_and_no_thread_gets_another_ones():
     assert not np.shares_memory(found[0], large)
 
 
-@pytest.mark.parametrize("shape", [(64, 400, 600), (600, 400, 64), (1, 4000, 2000), (2000, 4000, 1), (300, 300, 300)])
+@pytest.mark.parametrize(
+    "shape",
+    [(64, 400, 600), (600, 400, 64), (1, 4000, 2000), (2000, 4000, 1), (300, 300, 300), (600, 100, 700)],
+    ids=str,
+)
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_a_product_by_blas_is_cut_along_its_longer_side(shape, biased, count, monkeypatch):
+def test_a_product_by_blas_is_cut_where_it_is_long(shape, biased, count, monkeypatch):
     rows, inner, columns = shape
     rng = np.random.default_rng(0)
     a, b, bias = (
@@ -200,6 +204,7 @@ def test_a_product_by_blas_is_cut_along_its_longer_side(shape, biased, count, mo
     y = CpuBackend().matmul(a, b, bias if biased else None)
     np.testing.assert_allclose(y, a @ b + (bias if biased else 0), rtol=1e-10, atol=1e-10)
     assert cut == [count] and alone == [1]
+    assert (CpuBackend().matmul(a, b, bias if biased else None, "relu") == np.maximum(y, 0)).all()
 
 
 def test_blas_is_held_to_one_thread_and_let_go_again():
