@@ -313,6 +313,25 @@ backend_for("cpu").normalize_batch(x, one, one, (0,), 1e-5)
 
 
 @compiled
+def test_a_numba_that_is_not_known_yet_compiles_pieces_by_itself(tmp_path: Path) -> None:
+    """Ours are linked without machine code of their own, which takes less time, and knows Numba's inside."""
+    code = """
+import numba, numpy as np
+if {unknown}: numba.version_info = numba.version_info._replace(short=(99, 0))
+from minidl.backend.cpu.fast import elementwise, jit
+from minidl.backend.cpu.threads import team
+x = np.arange(-3, 4, dtype=np.float32)
+elementwise.relu(team(len(x)), x, x)
+print(x.tolist(), "pipeline_class" in jit._PIECES)
+(piece,) = elementwise.above_zero.overloads.values()
+print(bool(piece.library._codegen._engine.is_symbol_defined(piece.fndesc.llvm_func_name)))
+"""
+    for unknown in False, True:
+        done = run(code.format(unknown=unknown), NUMBA_CACHE_DIR=str(tmp_path / str(unknown)))
+        assert done.stdout.split("\n")[:2] == [f"[0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0] {not unknown}", str(unknown)]
+
+
+@compiled
 def test_processes_that_fill_the_cache_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     processes = [
