@@ -155,7 +155,7 @@ def test_a_part_that_shares_its_own_work_does_it_alone():
     assert threads.share(lambda i: sum(threads.share(lambda j: j, range(i))), range(6)) == [0, 0, 1, 3, 6, 10]
 
 
-def test_scratch_memory_is_used_again_and_no_thread_gets_another_ones():
+def test_scratch_memory_is_used_again_and_no_thread_gets_that_of_another():
     small = workspace("test", (3, 5), np.float32)
     small[...] = 7
     assert small.flags.c_contiguous and small.ctypes.data % 64 == 0

@@ -16,7 +16,7 @@ from minidl.backend.cpu.fast.elementwise import above_zero
 from minidl.backend.cpu.fast.emit import LANES
 from minidl.backend.cpu.fast.jit import data, inner, kernel, symbol
 from minidl.backend.cpu.fast.team import address_of, hold, job_of, run
-from minidl.backend.cpu.fast.tile import make_copy, make_tile
+from minidl.backend.cpu.fast.tile import make_tile, make_transpose
 
 # The fewer rows and the more vectors a tile has, the fewer numbers it loads for each multiply-add; its sums must fit into the
 # registers beside the factors. There are 32 of 16 numbers with AVX-512, and half that room at most elsewhere.
@@ -25,7 +25,7 @@ MOST_ROWS = 16 if WIDE else 6  # of a tile
 CACHED = 32 << 10  # bytes of b that stay in the first-level cache while all rows of a pass by
 ROWS_PACKED = 16  # at a time
 EDGE_ROWS = 96  # at a time, of the columns that do not fill a vector
-_transpose, _transpose_add = make_copy(turned=True), make_copy(turned=True, adds=True)
+_transpose, _transpose_add = make_transpose(), make_transpose(adds=True)
 
 
 def _columns(vectors: int, most: int, some: int) -> Any:

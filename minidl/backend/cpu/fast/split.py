@@ -28,17 +28,16 @@ from minidl.backend.cpu.fast.emit import LANES, NUMBER
 from minidl.backend.cpu.fast.gemm import rectify, start_of
 from minidl.backend.cpu.fast.jit import data, inner, kernel
 from minidl.backend.cpu.fast.team import address_of, hold, job_of, run
-from minidl.backend.cpu.fast.tile import make_copy
+from minidl.backend.cpu.fast.tile import make_transpose
 
 UNIT = 32  # lines of the larger factor at a time
 BLOCK, SUMS_ROW = LANES * 2 * LANES * 4, 2 * LANES * 4  # bytes of a block of 16 × 32 sums, and of its rows
 STEPS = 32  # of a long sum at a time: then the tiles that are multiplied stay in the second-level cache
-# In scratch: two blocks of 16 × 16, or one and a line, or the configuration of the tiles; then the extremes, and zeros.
+# In scratch: two blocks of 16 × 16, or one at the edge, or the configuration of the tiles; then the extremes, and zeros.
 EXTREMES = 2 * LANES * LANES
 ZEROS = EXTREMES + 2 * LANES
 SCRATCH = ZEROS + 2 * LANES  # numbers
-_transpose = make_copy(turned=True)
-_finish_turned, _finish_straight = (make_copy(turned, finishes=True) for turned in (True, False))
+_transpose, _transpose_limit = make_transpose(), make_transpose(adds=True, limits=True)
 _wide, _single = make_block(2), make_block(1)
 
 
@@ -132,7 +131,7 @@ def _collect(a, line, step, lines, depth, is_right, scratch):
 
 @inner
 def _multiply_tiles(left, right, steps, rows, columns, sums, turned, start, limit, out, out_row, scratch):
-    """out = left @ right + start, or its transpose if ``turned``; what is below the limit becomes the limit.
+    """out = start + left @ right; or, if ``turned``, its transpose + start, where what is below the limit becomes the limit.
 
     The thread must be configured for tiles.
 
@@ -152,11 +151,10 @@ def _multiply_tiles(left, right, steps, rows, columns, sums, turned, start, limi
             for m in range(0, rows, LANES):
                 a = left + m // LANES * deep + first * TILES
                 at_once = not turned and rows - m >= LANES and width % LANES == 0  # the unit can put it in its place
+                here, row = sums + (n // (2 * LANES) % 2 * blocks + m // LANES) * BLOCK, SUMS_ROW
                 if at_once:
-                    here, row, begin, begin_row = out + m * out_row + n * 4, out_row, start + n * 4, 0
-                else:
-                    here, row = sums + (n // (2 * LANES) % 2 * blocks + m // LANES) * BLOCK, SUMS_ROW
-                    begin, begin_row = zeros, 0
+                    here, row = out + m * out_row + n * 4, out_row
+                begin, begin_row = zeros if turned else start + n * 4, 0
                 if first > 0:
                     begin, begin_row = here, row
                 if width > LANES:
@@ -174,27 +172,24 @@ def _multiply_tiles(left, right, steps, rows, columns, sums, turned, start, limi
 @inner
 def _finish(sums, turned, m, n, rows, columns, start, limit, out, out_row, scratch):
     """Put what is there of a block of 16 × 32, from row m and column n on, into out, see ``_multiply_tiles``."""
-    height = min(LANES, rows - m)
-    for v in range(n, min(n + 2 * LANES, columns), LANES):
-        width, here = min(LANES, columns - v), sums + (v - n) * 4
-        if turned:
-            _put_block(here, True, width, height, start + m * 4, limit, out + v * out_row + m * 4, out_row, scratch)
+    height, width = min(LANES, rows - m), min(2 * LANES, columns - n)
+    if not turned:
+        _copy(sums, SUMS_ROW, height, width, out + m * out_row + n * 4, out_row)
+        return
+    for v in range(0, width, LANES):
+        here, across = out + (n + v) * out_row + m * 4, min(LANES, width - v)
+        if height == LANES and across == LANES:
+            _transpose_limit(sums + v * 4, SUMS_ROW, here, out_row, start + m * 4, limit)
         else:
-            _put_block(here, False, height, width, start + v * 4, limit, out + m * out_row + v * 4, out_row, scratch)
+            _transpose_limit(sums + v * 4, SUMS_ROW, data(scratch), LANES * 4, start + m * 4, limit)
+            _copy(data(scratch), LANES * 4, across, height, here, out_row)
 
 
 @inner
-def _put_block(sums, turned, rows, columns, start, limit, out, out_row, scratch):
-    full = rows == LANES and columns == LANES
-    place, place_row = (out, out_row) if full else (data(scratch), LANES * 4)
-    if turned:
-        _finish_turned(sums, SUMS_ROW, place, place_row, start, limit)
-    else:
-        _finish_straight(sums, SUMS_ROW, place, place_row, start, limit)
-    if not full:
-        for i in range(rows):
-            for j in range(columns):
-                _put(out + i * out_row + j * 4, scratch[i * LANES + j])
+def _copy(source, source_row, rows, columns, target, target_row):
+    for i in range(rows):
+        for j in range(columns):
+            _put(target + i * target_row + j * 4, _number(source + i * source_row + j * 4))
 
 
 @inner

@@ -69,33 +69,33 @@ def make_tile(rows: int, vectors: int = 1) -> Any:
     return tile
 
 
-def make_copy(turned: bool, adds: bool = False, finishes: bool = False) -> Any:
-    """``copy(source, source_step, target, target_step)``: a block of 16 × 16 numbers, ``turned`` or as it lies.
+def make_transpose(adds: bool = False, limits: bool = False) -> Any:
+    """``transpose(source, source_step, target, target_step)``: a block of 16 × 16 numbers; addresses and steps in bytes.
 
-    Addresses and steps are in bytes. If it ``adds``, there is a fifth argument, the address of 16 numbers, which are added to
-    each row of the target. If it ``finishes``, there is a sixth, too, a limit: what is not above it becomes the limit; NaN stays.
+    If it ``adds``, there is a fifth argument, the address of 16 numbers, which are added to each row of the target. If it
+    ``limits``, too, there is a sixth, a number: what is not above it becomes that; NaN stays.
 
-    It is turned in four rounds. Round s (1, 2, 4, 8) exchanges, between the rows r and r + s, those columns that differ in bit
-    s; the twin is ``for i: for j: target[j, i] = source[i, j]``.
+    In four rounds. Round s (1, 2, 4, 8) exchanges, between the rows r and r + s, those columns that differ in bit s; the
+    twin is ``for i: for j: target[j, i] = source[i, j]``.
     """
 
     @intrinsic
-    def copy(typing_context, source, source_step, target, target_step):
+    def transpose(typing_context, source, source_step, target, target_step):
         return types.void(*[types.int64] * 4), _generate
 
     @intrinsic
-    def copy_add(typing_context, source, source_step, target, target_step, row):
+    def transpose_add(typing_context, source, source_step, target, target_step, row):
         return types.void(*[types.int64] * 5), _generate
 
     @intrinsic
-    def copy_finish(typing_context, source, source_step, target, target_step, row, limit):
+    def transpose_limit(typing_context, source, source_step, target, target_step, row, limit):
         return types.void(*[types.int64] * 5, types.float32), _generate
 
     def _generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         source, source_step, target, target_step = arguments[:4]
         emit, index = Emitter(builder), ir.VectorType(ir.IntType(32), LANES)
         rows = [emit.load(source, (i, source_step)) for i in range(LANES)]
-        for s in (1, 2, 4, 8) if turned else ():
+        for s in (1, 2, 4, 8):
             upper = [c if not c & s else LANES + c - s for c in range(LANES)]  # from LANES on: of the second row
             lower = [c + s if not c & s else LANES + c for c in range(LANES)]
             for r in range(LANES):
@@ -104,14 +104,14 @@ def make_copy(turned: bool, adds: bool = False, finishes: bool = False) -> Any:
                     rows[r], rows[r + s] = (
                         builder.shuffle_vector(*pair, ir.Constant(index, m)) for m in (upper, lower)
                     )
-        if adds or finishes:
+        if adds:
             added = emit.load(arguments[4])
             rows = [builder.fadd(value, added) for value in rows]
-        if finishes:
+        if limits:
             limit = emit.repeat(arguments[5])
             rows = [builder.select(builder.fcmp_ordered("<=", value, limit), limit, value) for value in rows]
         for i, value in enumerate(rows):
             emit.store(value, target, (i, target_step))
         return context.get_dummy_value()
 
-    return copy_finish if finishes else copy_add if adds else copy
+    return transpose_limit if limits else transpose_add if adds else transpose

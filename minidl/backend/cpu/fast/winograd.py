@@ -23,10 +23,10 @@ import numpy as np
 from minidl.backend.cpu.fast.gemm import product
 from minidl.backend.cpu.fast.jit import data, inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
-from minidl.backend.cpu.fast.tile import make_copy
+from minidl.backend.cpu.fast.tile import make_transpose
 from minidl.backend.cpu.fast.transform import A24, A26, A46, AT42, AT62, AT64, BT4, BT6, apply_transform
 
-_transpose = make_copy(turned=True)
+_transpose = make_transpose()
 
 
 @inner
