@@ -19,7 +19,7 @@ static std::barrier<>* meeting;
 #define __global__
 #define __device__ static
 #define __shared__ static
-using std::sqrt; // of float and double; C's would always be the one of double
+using std::exp, std::log, std::sqrt; // of float and double; C's would always be those of double
 
 static void __syncthreads() { meeting->arrive_and_wait(); }
 static double __longlong_as_double(long long bits) { return std::bit_cast<double>(bits); }

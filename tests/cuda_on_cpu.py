@@ -19,16 +19,18 @@ import numpy as np
 
 from minidl.backend import Backend
 from minidl.backend.cuda import CupyBackend
+from minidl.backend.cuda.conv import CudaConv
+from minidl.backend.cuda.elementwise import CudaElementwise
 from minidl.backend.cuda.launch import definitions, source
+from minidl.backend.cuda.loss import CudaLoss
 from minidl.backend.cuda.norm import CudaNorm
 from minidl.backend.cuda.optim import CudaOptim
 from minidl.backend.cuda.pool import CudaPool
-from minidl.backend.cuda.windows import CudaWindows
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 
 
-class CudaOnCpu(CudaNorm, CudaOptim, CudaPool, CudaWindows, Backend):
+class CudaOnCpu(CudaConv, CudaElementwise, CudaLoss, CudaNorm, CudaOptim, CudaPool, Backend):
     """CupyBackend's families of kernels, on NumPy arrays."""
 
     compiler = shutil.which("g++") or shutil.which("clang++")

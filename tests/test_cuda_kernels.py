@@ -82,6 +82,97 @@ def test_windows_of_which_no_two_sizes_are_the_same(started: set[str]) -> None:
     assert started == {"unfold", "fold", "max_pool", "sum_pool", "pool_back"}
 
 
+def test_depthwise_convolution_of_which_no_two_sizes_are_the_same(started: set[str]) -> None:
+    rng = np.random.default_rng(0)
+    size, kernel, stride, padding, dilation, out = (23, 17), (3, 2), (2, 3), ((4, 1), (3, 0)), (2, 3), (12, 6)
+    for n, c in (2, 5), (29, 13):  # the sum over pixels in one part, and in several
+        x, g = (rng.normal(size=(n, *s, c)).transpose(0, 3, 1, 2) for s in (size, out))
+        weight, bias = rng.normal(size=(c, 1, *kernel)), rng.normal(size=c)
+        geometry = stride, padding, dilation, c
+        for b in None, bias:
+            close([cuda_on_cpu.conv2d(x, weight, *geometry, b)], [reference.conv2d(x, weight, *geometry, b)])
+        back = g, weight, size, *geometry
+        close([cuda_on_cpu.conv2d_input_grad(*back)], [reference.conv2d_input_grad(*back)])
+        sums = g, x, kernel, *geometry
+        close([cuda_on_cpu.conv2d_weight_grad(*sums)], [reference.conv2d_weight_grad(*sums)])
+    assert started == {"forward", "input_grad", "weight_parts", "weight_grad"}
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (7, 3), (300, 70), (5, 1000)])
+def test_cross_entropy(rows: int, columns: int, started: set[str]) -> None:
+    """Fewer and more rows and classes than threads, labels that do not count, labels that are no class, no number at all."""
+    rng = np.random.default_rng(0)
+    x, labels = 30 * rng.normal(size=(rows, columns)), rng.integers(0, columns, rows)
+    for ignored in -100, int(labels[0]), columns + 3:
+        kept = np.where(rng.random(rows) < 0.3, ignored, labels)
+        ours, theirs = (b.cross_entropy(x, kept, ignored) for b in (cuda_on_cpu, reference))
+        close([np.asarray(ours[0]), ours[2]], [np.asarray(theirs[0]), theirs[2]])
+        assert type(ours[1]) is int and ours[1] == theirs[1]
+        for scale in np.array(0.3), 0.7:
+            arguments = theirs[2], kept, ignored, scale
+            close([cuda_on_cpu.cross_entropy_grad(*arguments)], [reference.cross_entropy_grad(*arguments)])
+    for wrong in -1, columns:
+        labels[-1] = wrong
+        with pytest.raises(IndexError, match=f"^{wrong}$"):
+            cuda_on_cpu.cross_entropy(x, labels, -100)
+    x[0, 0], labels[-1] = np.nan, 0
+    loss, _, p = cuda_on_cpu.cross_entropy(x, labels, -100)
+    assert np.isnan(loss) and np.isnan(p[0]).all() and not np.isnan(p[1:]).any()
+    assert started == {"cross_entropy_rows", "cross_entropy_total", "cross_entropy_grad"}
+
+
+def elements(lie: str) -> list[Any]:
+    """Two arrays of one shape: contiguous, with their channels last, or (those lie too unlike for a kernel) one of each."""
+    rng = np.random.default_rng(0)
+    x, g = (rng.normal(size=(3, 7, 5, 11)) for _ in range(2))
+    x[0, 0, 0, :3] = 0, -0.0, np.nan
+    last = [np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) for a in (x, g)]
+    return {"first": [x, g], "last": last, "unlike": [x, last[1]]}[lie]
+
+
+@pytest.mark.parametrize("lie", ["first", "last", "unlike"])
+def test_functions_of_single_elements(lie: str, started: set[str]) -> None:
+    x, g = elements(lie)
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        ("relu", (x,)), ("hardtanh", (x, -0.5, 0.7)), ("sigmoid", (x,)), ("add", (x, g)), ("relu_grad", (g, x)),
+        ("hardtanh_grad", (g, np.clip(x, -0.5, 0.7), -0.5, 0.7)), ("sigmoid_grad", (g, x)),
+    ]  # fmt: skip
+    for name, arguments in calls:
+        ours, theirs = (getattr(b, name)(*arguments) for b in (cuda_on_cpu, reference))
+        close([ours], [theirs])
+        if lie != "unlike":
+            assert ours.strides == arguments[0].strides, name
+        if "grad" not in name and name != "add":
+            out = np.empty_like(x)
+            assert getattr(cuda_on_cpu, name)(*arguments, out=out) is out
+            close([out], [theirs])
+    total, other = x.copy(order="K"), x.copy(order="K")
+    cuda_on_cpu.add_into(total, g)
+    reference.add_into(other, g)
+    close([total], [other])
+    assert started >= {"relu", "hardtanh", "sigmoid"}
+    assert ({"add", "relu_grad", "hardtanh_grad", "sigmoid_grad"} <= started) == (lie != "unlike")
+
+
+def test_a_sum_into_memory_that_it_reads_elsewhere_is_not_one_kernel(started: set[str]) -> None:
+    line = np.arange(9.0)
+    cuda_on_cpu.add_into(line[1:], line[:-1])
+    assert line.tolist() == [0, 1, 3, 5, 7, 9, 11, 13, 15] and not started
+    cuda_on_cpu.add_into(line[:4], line[4:8])  # side by side
+    cuda_on_cpu.add_into(line[:4], line[:4])
+    assert line.tolist() == [14, 20, 28, 36, 7, 9, 11, 13, 15] and started == {"add"}
+
+
+def test_pieces_of_images_keep_their_channels_last() -> None:
+    x, g = elements("last")
+    column = np.arange(7.0).reshape(1, 7, 1, 1)
+    y = cuda_on_cpu.by_pieces(lambda a, b, c: a * b + c, x, column, 2.0)
+    close([y], [x * column + 2])
+    assert y.strides == x.strides
+    assert cuda_on_cpu.by_pieces(lambda a, b: (a, b), x, g)[1] is g
+    assert cuda_on_cpu.by_pieces(lambda a: a.ndim, x[0]) == 3
+
+
 @pytest.mark.parametrize("options", [
     {"lr": 0.1},
     {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.2},
@@ -132,6 +223,12 @@ def test_which_kernels_there_are_and_which_wait() -> None:
     assert kernels(source("norm")) == {
         "moment_parts": True, "moments": True, "normalize": False, "inverse_deviation": False, "gradient_parts": True,
         "gradient_sums": True, "input_gradient": False,
+    }  # fmt: skip
+    assert kernels(source("loss")) == {
+        "cross_entropy_rows": True, "cross_entropy_total": True, "cross_entropy_grad": False,
+    }  # fmt: skip
+    assert kernels(source("depthwise")) == {
+        "forward": False, "input_grad": False, "weight_parts": True, "weight_grad": True,
     }  # fmt: skip
     assert kernels(source("pool")) == {"max_pool": False, "pool_back": False, "sum_pool": False}
 

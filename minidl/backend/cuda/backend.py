@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.base import Backend
+from minidl.backend.cuda.conv import CudaConv
+from minidl.backend.cuda.elementwise import CudaElementwise
+from minidl.backend.cuda.loss import CudaLoss
 from minidl.backend.cuda.norm import CudaNorm
 from minidl.backend.cuda.optim import CudaOptim
 from minidl.backend.cuda.pool import CudaPool
-from minidl.backend.cuda.windows import CudaWindows
 
 INSTALL = (
     "minidl reaches a GPU through CuPy. Install the extra that fits the driver, "
@@ -18,7 +20,7 @@ INSTALL = (
 )
 
 
-class CupyBackend(CudaNorm, CudaOptim, CudaPool, CudaWindows, Backend):
+class CupyBackend(CudaConv, CudaElementwise, CudaLoss, CudaNorm, CudaOptim, CudaPool, Backend):
     """Arrays in GPU memory."""
 
     block_bytes = 1 << 28  # a kernel of a GPU wants as much at once as there is memory for

@@ -18,3 +18,28 @@ __device__ Place place(Int at, Int height, Int width, Int channels)
     p.image = line / (unsigned)height;
     return p;
 }
+
+// For matrices (rows, columns): a thread keeps to one column, and goes down the rows in steps of all threads of its column.
+__device__ Int column_of_thread() { return blockIdx.x * (Int)blockDim.x + threadIdx.x; }
+__device__ Int first_row() { return blockIdx.y * (Int)blockDim.y + threadIdx.y; }
+__device__ Int row_step() { return gridDim.y * (Int)blockDim.y; }
+
+// The sum (or the largest) of a over the threads of a block that share a column. All threads of the block must ask for it.
+__device__ double over_rows(double a, bool largest = false)
+{
+    __shared__ double values[1024];
+    const int here = threadIdx.y * blockDim.x + threadIdx.x;
+    __syncthreads(); // another thread may still be reading what was asked for before
+    values[here] = a;
+    for (int rows = blockDim.y; rows > 1;) {
+        const int kept = (rows + 1) / 2;
+        __syncthreads();
+        if ((int)threadIdx.y + kept < rows) {
+            const double other = values[here + kept * blockDim.x];
+            values[here] = largest ? fmax(values[here], other) : values[here] + other;
+        }
+        rows = kept;
+    }
+    __syncthreads();
+    return values[threadIdx.x];
+}

@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 THREADS = 256  # in a block
+ROWS = 8  # of a matrix that a thread should have, to be worth starting
+MOST_PARTS = 512  # sums over parts of the rows, to be added up
 WORK = 4096  # numbers of one parameter for a block of an optimizer's step
 MOST = 1 << 31  # kernels that divide indices do it in 32 bits
 NAMES = {"f": "float", "d": "double", "B": "unsigned char", "i": "int"}  # of dtypes in CUDA
+
+
+Grid = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Launcher:
@@ -56,3 +61,10 @@ def definitions(types: str) -> list[str]:
 def blocks(count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Grid and block for one thread for each of ``count`` things."""
     return (-(-count // THREADS),), (THREADS,)
+
+
+def matrix(rows: int, columns: int) -> Grid:
+    """Grid and block for a matrix: columns side by side in x, rows in y."""
+    wide = min(columns, 32)
+    high = THREADS // wide
+    return (-(-columns // wide), min(MOST_PARTS, -(-rows // (high * ROWS)))), (wide, high)

@@ -1,36 +1,13 @@
 // Batch normalisation of a matrix (rows, columns): positions in rows, channels in columns.
 //
-// Every thread keeps to one column, and goes down the rows in steps of all threads of its column. Sums over rows are taken in
-// two kernels: each row of blocks leaves its own in `parts` (blocks, 2, columns), and the next kernel adds those up, in the order
-// of the blocks. So nothing is added atomically, and the same sums come out every time. They are kept in double precision.
-
-__device__ Int column_of_thread() { return blockIdx.x * (Int)blockDim.x + threadIdx.x; }
-__device__ Int first_row() { return blockIdx.y * (Int)blockDim.y + threadIdx.y; }
-__device__ Int row_step() { return gridDim.y * (Int)blockDim.y; }
-
-// Adds up a and b over the threads of a block that share a column; threads of threadIdx.y = 0 have the sums.
-__device__ void add_up(double& a, double& b)
-{
-    __shared__ double sums[2][1024];
-    const int here = threadIdx.y * blockDim.x + threadIdx.x;
-    sums[0][here] = a;
-    sums[1][here] = b;
-    for (int rows = blockDim.y; rows > 1;) {
-        const int kept = (rows + 1) / 2;
-        __syncthreads();
-        if ((int)threadIdx.y + kept < rows) {
-            sums[0][here] += sums[0][here + kept * blockDim.x];
-            sums[1][here] += sums[1][here + kept * blockDim.x];
-        }
-        rows = kept;
-    }
-    a = sums[0][here];
-    b = sums[1][here];
-}
+// Sums over rows are taken in two kernels: each row of blocks leaves its own in `parts` (blocks, 2, columns), and the next kernel
+// adds those up, in the order of the blocks. So nothing is added atomically, and the same sums come out every time. They are kept
+// in double precision.
 
 __device__ void leave(double a, double b, Int columns, double* parts)
 {
-    add_up(a, b);
+    a = over_rows(a);
+    b = over_rows(b);
     const Int column = column_of_thread();
     if (threadIdx.y == 0 && column < columns) {
         parts[(2 * blockIdx.y) * columns + column] = a;
@@ -47,7 +24,8 @@ __device__ void collect(const double* parts, Int count, Int columns, double& a, 
             a += parts[(2 * part) * columns + column];
             b += parts[(2 * part + 1) * columns + column];
         }
-    add_up(a, b);
+    a = over_rows(a);
+    b = over_rows(b);
 }
 
 // Sums of x and of its square, both measured from the first row, so that a large mean costs no digits

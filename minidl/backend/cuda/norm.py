@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.backend.cuda.launch import THREADS, Launcher
+from minidl.backend.cuda.launch import Launcher, matrix
+from minidl.backend.cuda.layout import channels_last, empty_like
 from minidl.backend.reference.norm import NormKernels, Running, Shape, followed, per_channel
-
-Grid = tuple[tuple[int, int], tuple[int, int]]
-ROWS = 8  # that a thread should have, to be worth starting
-MOST_PARTS = 512  # sums over parts of the rows, to be added up
 
 
 class CudaNorm(NormKernels, Launcher):
@@ -18,15 +15,15 @@ class CudaNorm(NormKernels, Launcher):
     def normalize_batch(
         self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float, running: Running | None = None
     ) -> tuple[Any, Any, Any]:
-        fits = _channels_last(x) and axes == _all_but_channels(x) and per_channel(x, weight, bias)
+        fits = _is_matrix(x) and axes == _all_but_channels(x) and per_channel(x, weight, bias)
         if not (fits and followed(x, running)):
             return super().normalize_batch(x, weight, bias, axes, eps, running)
         rows, columns = _matrix(x)
-        (grid, block), type_ = _grid(rows, columns), x.dtype.char
+        (grid, block), type_ = matrix(rows, columns), x.dtype.char
         averages = (None, None, 0.0) if running is None else running
         parts = self.xp.empty((grid[1], 2, columns), dtype="float64")
         mean, invstd = (self.xp.empty((1, columns) + (1,) * (x.ndim - 2), dtype=x.dtype) for _ in range(2))
-        y = _empty_like(self.xp, x)
+        y = empty_like(self.xp, x)
         self.launch("norm", "moment_parts", type_, grid, block, x, rows, columns, parts)
         finish = (grid[0], 1), block
         self.launch(
@@ -39,12 +36,12 @@ class CudaNorm(NormKernels, Launcher):
         self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float, then: str | None = None
     ) -> tuple[Any, Any]:
         vectors = mean, variance, weight, bias
-        if not _channels_last(x) or any(v is not None and v.dtype != x.dtype for v in vectors):
+        if not _is_matrix(x) or any(v is not None and v.dtype != x.dtype for v in vectors):
             return super().normalize_by(x, weight, bias, mean, variance, eps, then)
         rows, columns = _matrix(x)
-        (grid, block), type_ = _grid(rows, columns), x.dtype.char
+        (grid, block), type_ = matrix(rows, columns), x.dtype.char
         mean, variance, weight, bias = _lines(*vectors)
-        y, invstd = _empty_like(self.xp, x), self.xp.empty(columns, dtype=x.dtype)
+        y, invstd = empty_like(self.xp, x), self.xp.empty(columns, dtype=x.dtype)
         self.launch(
             "norm", "inverse_deviation", type_, (grid[0], 1), (block[0], 1), variance, columns, float(eps), invstd
         )
@@ -62,18 +59,18 @@ class CudaNorm(NormKernels, Launcher):
         weight_shape: Shape | None,
         bias_shape: Shape | None,
     ) -> tuple[Any, Any, Any]:
-        fits = _channels_last(x) and axes == _all_but_channels(x) and per_channel(x, weight, mean, invstd)
+        fits = _is_matrix(x) and axes == _all_but_channels(x) and per_channel(x, weight, mean, invstd)
         if not fits or g.dtype != x.dtype:
             return super().normalize_grad(g, x, weight, mean, invstd, axes, weight_shape, bias_shape)
-        if not _channels_last(g):
-            copy = _empty_like(self.xp, x)
+        if not _is_matrix(g):
+            copy = empty_like(self.xp, x)
             copy[...] = g
             g = copy
         rows, columns = _matrix(x)
-        (grid, block), type_ = _grid(rows, columns), x.dtype.char
+        (grid, block), type_ = matrix(rows, columns), x.dtype.char
         weight, mean, invstd = _lines(weight, mean, invstd)
         parts, sums = (self.xp.empty((n, 2, columns), dtype="float64") for n in (grid[1], 1))
-        dx, dweight, dbias = _empty_like(self.xp, x), *(self.xp.empty(columns, dtype=x.dtype) for _ in range(2))
+        dx, dweight, dbias = empty_like(self.xp, x), *(self.xp.empty(columns, dtype=x.dtype) for _ in range(2))
         self.launch("norm", "gradient_parts", type_, grid, block, g, x, mean, rows, columns, parts)
         finish = (grid[0], 1), block
         self.launch("norm", "gradient_sums", type_, *finish, parts, grid[1], columns, invstd, sums, dweight, dbias)
@@ -82,11 +79,11 @@ class CudaNorm(NormKernels, Launcher):
         return dx, *(None if shape is None else d.reshape(shape) for d, shape in shapes)
 
 
-def _channels_last(x: Any) -> bool:
+def _is_matrix(x: Any) -> bool:
     """Whether x, (N, C) or (N, C, H, W), has numbers, and a position's channels lie side by side without gaps."""
-    if x.size == 0 or x.dtype.char not in "fd" or x.ndim not in (2, 4):
+    if x.size == 0 or x.dtype.char not in "fd":
         return False
-    return bool((x if x.ndim == 2 else x.transpose(0, 2, 3, 1)).flags.c_contiguous)
+    return channels_last(x) or (x.ndim == 2 and bool(x.flags.c_contiguous))
 
 
 def _all_but_channels(x: Any) -> Shape:
@@ -101,17 +98,3 @@ def _lines(*arrays: Any) -> list[Any]:
 def _matrix(x: Any) -> tuple[int, int]:
     """How many positions and channels."""
     return x.size // x.shape[1], x.shape[1]
-
-
-def _empty_like(xp: Any, x: Any) -> Any:
-    if x.ndim == 2:
-        return xp.empty(x.shape, dtype=x.dtype)
-    n, c, h, w = x.shape
-    return xp.empty((n, h, w, c), dtype=x.dtype).transpose(0, 3, 1, 2)
-
-
-def _grid(rows: int, columns: int) -> Grid:
-    """Grid and block: columns side by side in x, rows in y."""
-    wide = min(columns, 32)
-    high = THREADS // wide
-    return (-(-columns // wide), min(MOST_PARTS, -(-rows // (high * ROWS)))), (wide, high)

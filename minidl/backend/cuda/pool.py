@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minidl.backend.cuda.launch import MOST, Launcher, blocks
+from minidl.backend.cuda.layout import nhwc
 from minidl.backend.reference.conv import Pair
 from minidl.backend.reference.pool import PoolKernels, Window
 
@@ -17,7 +18,7 @@ class CudaPool(PoolKernels, Launcher):
             return super().max_pool2d(x, window)
         y = self._empty(x, window.out)
         index = self.xp.empty(y.shape, dtype=window.index_dtype)
-        self._start("max_pool", window, self._nhwc(x), y, index)
+        self._start("max_pool", window, nhwc(self.xp, x), y, index)
         return y.transpose(0, 3, 1, 2), index.transpose(0, 3, 1, 2)
 
     def max_pool2d_scatter(self, g: Any, index: Any, window: Window) -> Any:
@@ -25,7 +26,11 @@ class CudaPool(PoolKernels, Launcher):
             return super().max_pool2d_scatter(g, index, window)
         x = self._empty(g, window.size)
         self._start(
-            "pool_back", window, self._nhwc(g), x, before=(self._nhwc(index.astype(window.index_dtype, copy=False)),)
+            "pool_back",
+            window,
+            nhwc(self.xp, g),
+            x,
+            before=(nhwc(self.xp, index.astype(window.index_dtype, copy=False)),),
         )
         return x.transpose(0, 3, 1, 2)
 
@@ -33,14 +38,14 @@ class CudaPool(PoolKernels, Launcher):
         if not _fits(x, window):
             return super().sum_pool2d(x, window)
         y = self._empty(x, window.out)
-        self._start("sum_pool", window, self._nhwc(x), y)
+        self._start("sum_pool", window, nhwc(self.xp, x), y)
         return y.transpose(0, 3, 1, 2)
 
     def sum_pool2d_grad(self, g: Any, window: Window) -> Any:
         if not _fits(g, window):
             return super().sum_pool2d_grad(g, window)
         x = self._empty(g, window.size)
-        self._start("pool_back", window, self._nhwc(g), x, before=(None,))
+        self._start("pool_back", window, nhwc(self.xp, g), x, before=(None,))
         return x.transpose(0, 3, 1, 2)
 
     def _start(self, kernel: str, window: Window, x: Any, y: Any, *more: Any, before: tuple[Any, ...] = ()) -> None:
@@ -54,9 +59,6 @@ class CudaPool(PoolKernels, Launcher):
 
     def _empty(self, like: Any, size: Pair) -> Any:
         return self.xp.empty((like.shape[0], *size, like.shape[1]), dtype=like.dtype)
-
-    def _nhwc(self, x: Any) -> Any:
-        return self.xp.ascontiguousarray(x.transpose(0, 2, 3, 1))
 
 
 def _fits(x: Any, window: Window) -> bool:
