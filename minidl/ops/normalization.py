@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from minidl.autograd.mode import mode
 from minidl.backend import backend_of
 from minidl.ops.base import Op, at_place, raw, same_dtype, sum_to
 from minidl.ops.reduction import mean, norm, var
@@ -87,7 +88,8 @@ class NormalizeBy(Op):
 
     def forward(self, xp, x, weight, bias):
         y, self.invstd = xp.normalize_by(x, weight, bias, self.mean, self.variance, self.eps)
-        self.mean = self.mean.copy()  # the running mean may move on before the gradient is asked for
+        if mode.recording:
+            self.mean = self.mean.copy()  # the running mean may move on before the gradient is asked for
         return y
 
     def vjp_x(self, g, weight):

@@ -63,7 +63,8 @@ class CudaElementwise(ElementwiseKernels, Launcher):
     ) -> Any:
         """Start a kernel for arrays that lie alike, with ``out`` or a new array for the result; None if they do not."""
         x = inputs[0]
-        if not are_alike(*inputs) or not (out is None or (are_alike(x, out) and self._apart(out, *inputs))):
+        fits = are_alike(*inputs) if out is None else are_alike(*inputs, out) and self._apart(out, *inputs)
+        if not fits:
             return None
         y = empty_like(self.xp, x) if out is None else out
         if x.size:
