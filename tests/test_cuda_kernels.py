@@ -82,6 +82,25 @@ def test_windows_of_which_no_two_sizes_are_the_same(started: set[str]) -> None:
     assert started == {"unfold", "fold", "max_pool", "sum_pool", "pool_back"}
 
 
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [((1, 1), (1, 1), ((0, 0), (0, 0))), ((1, 1), (1, 1), ((1, 0), (0, 2))), ((1, 1), (2, 3), ((0, 0), (0, 0)))],
+)
+def test_pointwise_convolution(kernel: Any, stride: Any, padding: Any, started: set[str]) -> None:
+    """Where every pixel is its own window no windows are made."""
+    rng = np.random.default_rng(0)
+    x, weight, bias = rng.normal(size=(2, 5, 7, 9)), rng.normal(size=(3, 5, *kernel)), rng.normal(size=3)
+    geometry = stride, padding, (1, 1), 1
+    y = reference.conv2d(x, weight, *geometry, bias)
+    g = rng.normal(size=y.shape)
+    close([cuda_on_cpu.conv2d(x, weight, *geometry, bias)], [y])
+    back, sums = (g, weight, x.shape[2:], *geometry), (g, x, kernel, *geometry)
+    close([cuda_on_cpu.conv2d_input_grad(*back)], [reference.conv2d_input_grad(*back)])
+    close([cuda_on_cpu.conv2d_weight_grad(*sums)], [reference.conv2d_weight_grad(*sums)])
+    is_plain = stride == (1, 1) and padding == ((0, 0), (0, 0))
+    assert started == (set() if is_plain else {"unfold", "fold"})
+
+
 def test_depthwise_convolution_of_which_no_two_sizes_are_the_same(started: set[str]) -> None:
     rng = np.random.default_rng(0)
     size, kernel, stride, padding, dilation, out = (23, 17), (3, 2), (2, 3), ((4, 1), (3, 0)), (2, 3), (12, 6)
@@ -108,14 +127,16 @@ def test_cross_entropy(rows: int, columns: int, started: set[str]) -> None:
         ours, theirs = (b.cross_entropy(x, kept, ignored) for b in (cuda_on_cpu, reference))
         close([np.asarray(ours[0]), ours[2]], [np.asarray(theirs[0]), theirs[2]])
         assert type(ours[1]) is int and ours[1] == theirs[1]
+        short = cuda_on_cpu.cross_entropy(x, kept.astype("int32"), ignored)
+        close([np.asarray(short[0]), short[2]], [np.asarray(theirs[0]), theirs[2]])
         for scale in np.array(0.3), 0.7:
             arguments = theirs[2], kept, ignored, scale
             close([cuda_on_cpu.cross_entropy_grad(*arguments)], [reference.cross_entropy_grad(*arguments)])
-    for wrong in -1, columns:
-        labels[-1] = wrong
-        with pytest.raises(IndexError, match=f"^{wrong}$"):
-            cuda_on_cpu.cross_entropy(x, labels, -100)
-    x[0, 0], labels[-1] = np.nan, 0
+    for wrong in (columns,), (columns, columns + 2), (-1, columns), (-1, -3):
+        bad = np.append(labels, wrong)
+        with pytest.raises(IndexError, match=f"^{min(wrong) if min(wrong) < 0 else max(wrong)}$"):
+            cuda_on_cpu.cross_entropy(np.zeros((len(bad), columns)), bad, -100)
+    x[0, 0] = np.nan
     loss, _, p = cuda_on_cpu.cross_entropy(x, labels, -100)
     assert np.isnan(loss) and np.isnan(p[0]).all() and not np.isnan(p[1:]).any()
     assert started == {"cross_entropy_rows", "cross_entropy_total", "cross_entropy_grad"}
@@ -159,6 +180,8 @@ def test_a_sum_into_memory_that_it_reads_elsewhere_is_not_one_kernel(started: se
     cuda_on_cpu.add_into(line[1:], line[:-1])
     assert line.tolist() == [0, 1, 3, 5, 7, 9, 11, 13, 15] and not started
     cuda_on_cpu.add_into(line[:4], line[4:8])  # side by side
+    assert started == {"add"}
+    started.clear()
     cuda_on_cpu.add_into(line[:4], line[:4])
     assert line.tolist() == [14, 20, 28, 36, 7, 9, 11, 13, 15] and started == {"add"}
 

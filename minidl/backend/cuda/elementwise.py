@@ -1,7 +1,7 @@
 """Element by element on the GPU, each one kernel, in the order of the memory.
 
-CuPy's own functions go through arrays whose channels lie last by their index, which takes six times as long as the memory
-does, and leave a result whose channels lie first, which the next convolution has to turn.
+CuPy's own functions go through arrays whose channels lie last by their index, which takes longer than the memory does, and
+leave a result whose channels lie first, which the next convolution has to turn.
 """
 
 from __future__ import annotations
