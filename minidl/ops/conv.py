@@ -3,6 +3,7 @@ gradients of each are the other two: so the family is closed, and derivatives of
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from minidl.backend import backend_of
@@ -144,36 +145,41 @@ def _geometry(weight: Any, stride: Any, padding: Any, dilation: Any, groups: int
     return stride, sides, dilation, groups
 
 
-def _check(x: Any, weight: Any, bias: Any, geometry: tuple[Any, ...]) -> None:
-    """Raise a RuntimeError that names the shapes, if they do not fit."""
-    _, padding, dilation, groups = geometry
-    o, cg = weight.shape[:2]
-    shape = "×".join(map(str, weight.shape))
-    for name, t in (("weight", weight), ("bias", bias)):
-        if t is not None and t.dtype != x.dtype:
-            raise RuntimeError(
-                f"conv2d: Input type ({x.dtype}) and {name} type ({t.dtype}) should be the same{at_place()}"
-            )
-    if x.shape[1] != cg * groups:
+Shape = tuple[int, ...]
+
+
+@lru_cache(maxsize=512, typed=True)
+def _checked(
+    x: Shape, weight: Shape, bias: Shape | None, stride: Any, padding: Any, dilation: Any, groups: int
+) -> tuple[Any, ...]:
+    """``_geometry`` for an input, weight and bias (or None) of these shapes.
+
+    Raises:
+        RuntimeError: if they do not fit; it names them.
+    """
+    geometry = _geometry(weight, stride, padding, dilation, groups)
+    _, sides, dilation, groups = geometry
+    o, cg = weight[:2]
+    shape = "×".join(map(str, weight))
+    if x[1] != cg * groups:
         raise RuntimeError(
-            f"conv2d: input has {x.shape[1]} channels, weight expects {cg * groups} (weight {shape}, groups={groups}); "
-            f"input shape {tuple(x.shape)}{at_place()}"
+            f"conv2d: input has {x[1]} channels, weight expects {cg * groups} (weight {shape}, groups={groups}); "
+            f"input shape {x}{at_place()}"
         )
     if groups < 1 or o % groups:
         raise RuntimeError(
             f"conv2d: {o} output channels cannot be split into {groups} groups (weight {shape}){at_place()}"
         )
-    if bias is not None and tuple(bias.shape) != (o,):
-        raise RuntimeError(
-            f"conv2d: expected bias to have shape ({o},), but got {tuple(bias.shape)} (weight {shape}){at_place()}"
-        )
+    if bias is not None and bias != (o,):
+        raise RuntimeError(f"conv2d: expected bias to have shape ({o},), but got {bias} (weight {shape}){at_place()}")
     for i in range(2):
-        padded, needed = x.shape[2 + i] + sum(padding[i]), dilation[i] * (weight.shape[2 + i] - 1) + 1
+        padded, needed = x[2 + i] + sum(sides[i]), dilation[i] * (weight[2 + i] - 1) + 1
         if padded < needed:
             raise RuntimeError(
                 f"conv2d: Calculated padded input size per channel ({padded}) is smaller than the kernel ({needed}): "
-                f"Kernel size can't be greater than actual input size (input {tuple(x.shape)}, weight {shape}){at_place()}"
+                f"Kernel size can't be greater than actual input size (input {x}, weight {shape}){at_place()}"
             )
+    return geometry
 
 
 def conv2d(
@@ -209,9 +215,14 @@ def conv2d(
             f"Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: {list(input.shape)} "
             f"(weight {list(weight.shape)}){at_place()}"
         )
-    geometry = _geometry(weight.shape, stride, padding, dilation, groups)
-    _check(input, weight, bias, geometry)
-    return Conv2d(*geometry)(input, weight, bias)
+    for name, t in (("weight", weight), ("bias", bias)):
+        if t is not None and t.dtype != input.dtype:
+            raise RuntimeError(
+                f"conv2d: Input type ({input.dtype}) and {name} type ({t.dtype}) should be the same{at_place()}"
+            )
+    stride, padding, dilation = (tuple(v) if type(v) is list else v for v in (stride, padding, dilation))
+    shapes = tuple(input.shape), tuple(weight.shape), None if bias is None else tuple(bias.shape)
+    return Conv2d(*_checked(*shapes, stride, padding, dilation, groups))(input, weight, bias)
 
 
 def conv1d(

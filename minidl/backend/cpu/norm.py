@@ -6,6 +6,7 @@ what belongs to a column is repeated along it, and what is summed over columns i
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -233,13 +234,21 @@ def _columns(x: np.ndarray, axes: Shape) -> tuple[np.ndarray, int] | None:
     if x.size == 0 or x.dtype.char not in "fd" or x.ndim not in (2, 4) or axes != ((0,) if x.ndim == 2 else (0, 2, 3)):
         return None
     channels = x.shape[1]
-    if not (x if x.ndim == 2 else x.transpose(0, 2, 3, 1)).flags.c_contiguous:
+    rows = x if x.ndim == 2 else x.transpose(0, 2, 3, 1)
+    if not rows.flags.c_contiguous:
         return None
-    repeats, count = 1, x.size // channels
-    wide = WIDE if x.size > MEDIUM else NARROW
-    while x.size > SMALL and repeats * channels < wide and count % (2 * repeats) == 0:
+    repeats = _repeats(x.size, channels)
+    return rows if repeats == 1 and x.ndim == 2 else rows.reshape(-1, repeats * channels), repeats
+
+
+@lru_cache(maxsize=512)
+def _repeats(size: int, channels: int) -> int:
+    """How many positions make one row."""
+    repeats, count = 1, size // channels
+    wide = WIDE if size > MEDIUM else NARROW
+    while size > SMALL and repeats * channels < wide and count % (2 * repeats) == 0:
         repeats *= 2
-    return _matrix(x, repeats), repeats
+    return repeats
 
 
 def _matrix(x: np.ndarray, repeats: int) -> np.ndarray:

@@ -232,7 +232,8 @@ def team(length: int, least: float = 0, pieces: int = PIECES) -> Team:
     """
     if length < 2 * least or length < 2:
         return _board_address, 0, length, 1
-    parts = count_parts(length, least, pieces)
+    # As ``count_parts``, in line: all this stands before every kernel, however small.
+    parts = 1 if _count == 1 else max(1, min(_count * pieces, int(length / least) if least > 1 else length))
     helpers = min(_count, parts) - 1
     asleep = helpers and not _role.in_shard and _board[WAITING] < helpers
     if asleep and (length >= WORTH_WAKING * least or _small.follow_closely()):

@@ -100,8 +100,11 @@ def follow(running: Running, mean: Any, variance: Any, count: int) -> None:
 
 def per_channel(x: Any, *arrays: Any) -> bool:
     """Whether these (or None) hold one number for each channel of x, of its dtype."""
-    shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
-    return all([a is None or (a.dtype == x.dtype and a.shape in (shape, shape[1:])) for a in arrays])
+    dtype, shape = x.dtype, (1, x.shape[1], *(1,) * (x.ndim - 2))
+    for a in arrays:
+        if a is not None and (a.dtype != dtype or (a.shape != shape and a.shape != shape[1:])):
+            return False
+    return True
 
 
 def followed(x: Any, running: Running | None) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.backend.cpu.conv.im2col import summed
 from minidl.backend.cpu.conv.shape import Convolution
 from minidl.backend.cpu.layout import empty_nhwc
 from minidl.backend.cpu.threads import Team, team
@@ -16,8 +17,7 @@ PART = 1 << 12  # elements that a thread should have to itself
 def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """y (N, OH, OW, C) from x (N, H, W, C)."""
     y, taps = empty_nhwc((conv.n, *conv.out, conv.o), x.dtype), _taps(weight)
-    geometry = conv.stride, conv.corner, conv.dilation
-    fast.depthwise(_rows(conv.n, *conv.out, conv.o), x, taps, bias, *geometry, y)
+    fast.depthwise(_rows(conv.n, *conv.out, conv.o), x, taps, bias, *conv.geometry, y)
     return y
 
 
@@ -28,8 +28,7 @@ def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) 
         if min(turned.corner) >= 0:
             return forward(fast, turned, g, weight[:, :, ::-1, ::-1], np.zeros(conv.c, g.dtype))
     x, taps = empty_nhwc((conv.n, *conv.size, conv.c), g.dtype), _taps(weight)
-    geometry = conv.stride, conv.corner, conv.dilation
-    fast.depthwise_input_grad(_rows(conv.n, *conv.size, conv.c), g, taps, *geometry, x)
+    fast.depthwise_input_grad(_rows(conv.n, *conv.size, conv.c), g, taps, *conv.geometry, x)
     return x
 
 
@@ -38,9 +37,8 @@ def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> n
 
     crew = _rows(conv.n, *conv.out, conv.o)
     sums = np.zeros((crew[-1], *conv.kernel, conv.c), g.dtype)
-    fast.depthwise_weight_grad(crew, g, x, conv.stride, conv.corner, conv.dilation, sums)
-    taps = sums.sum(0)
-    return np.ascontiguousarray(taps.transpose(2, 0, 1)).reshape(conv.o, 1, *conv.kernel)
+    fast.depthwise_weight_grad(crew, g, x, *conv.geometry, sums)
+    return summed(fast, sums.reshape(len(sums), -1, conv.o), 1).reshape(conv.o, 1, *conv.kernel)
 
 
 def _rows(images: int, height: int, width: int, channels: int) -> Team:

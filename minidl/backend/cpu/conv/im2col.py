@@ -5,6 +5,7 @@ In float32, with channels that fill whole vectors, the compiled register tiles m
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from minidl.backend.cpu.workspace import workspace
 
 WORTHWHILE = 1 << 21  # multiplications, for a thread that sleeps
 PART = 1 << 17  # multiplications, for one that is awake
-CHANNELS = 16  # of a weight to turn round at a time: of so many the numbers stay in the cache
+SUMMED = 1 << 17  # numbers of partial sums, for a thread that is awake
 WINDOW_BYTES = 1 << 19  # of windows at a time and thread
 
 
@@ -29,7 +30,7 @@ def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bia
         strips, start = pack(fast, _contiguous(matrix), bias)
         crew = team(rows, _least(conv, width, PART))
         step, windows = _scratch(conv, crew, (width,))
-        fast.convolve_windows(crew, x, strips, start, _geometry(conv), _plain(conv), step, windows, y)
+        fast.convolve_windows(crew, x, strips, start, conv.geometry, conv.is_plain, step, windows, y)
         return y
     lines = y.reshape(-1, width, conv.o)
 
@@ -51,13 +52,13 @@ def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) 
         strips, start = pack(fast, _contiguous(matrix), None)
         crew = team(conv.n, _least(conv, size, PART))
         step, windows = _scratch(conv, crew, conv.out)
-        fast.spread_windows(crew, g, strips, start, _geometry(conv), _plain(conv), step, windows, x)
+        fast.spread_windows(crew, g, strips, start, conv.geometry, conv.is_plain, step, windows, x)
         return x
 
     def part(images: Span) -> None:
         for a, b in _blocks(conv, images, size):
             rows = g[a:b].reshape(-1, conv.o)
-            if _plain(conv):
+            if conv.is_plain:
                 with single_blas:
                     np.matmul(rows, matrix, out=x[a:b].reshape(-1, conv.c))
                 continue
@@ -81,7 +82,7 @@ def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> n
         crew = team(rows, _least(conv, width, PART), pieces)
         step, windows = _scratch(conv, crew, (width,))
         totals = np.empty((crew[-1], *shape), g.dtype)
-        fast.correlate_windows(crew, g, x, _geometry(conv), _plain(conv), turned, step, windows, totals)
+        fast.correlate_windows(crew, g, x, conv.geometry, conv.is_plain, turned, step, windows, totals)
     else:
         lines = g.reshape(-1, width, o)
 
@@ -94,11 +95,15 @@ def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> n
         least = _least(conv, width, WORTHWHILE)
         totals = np.zeros((count_parts(rows, least, pieces), *shape), g.dtype)
         share(part, list(enumerate(spans(rows, least, pieces))))
-    total = totals[0] if len(totals) == 1 else totals.sum(0)
-    source = (total.T if turned else total).reshape(kh, kw, c, o).transpose(3, 2, 0, 1)
-    weight = np.empty((o, c, kh, kw), g.dtype)
-    for a, b in cut((0, c), CHANNELS):
-        weight[:, a:b] = source[:, a:b]
+    return summed(fast, totals, c, turned).reshape(o, c, kh, kw)
+
+
+def summed(fast: Any, totals: np.ndarray, channels: int, turned: bool = False) -> np.ndarray:
+    """The sum of ``totals``, (parts, KH · KW · C, O) or if turned (parts, O, KH · KW · C), as a flat weight (O, C, KH, KW)."""
+    weight = np.empty(totals[0].size, totals.dtype)
+    outputs = totals.shape[1 if turned else 2]
+    crew = team(-(-outputs // 16), SUMMED * outputs / totals.size / 16)
+    fast.sum_weight(crew, totals, channels, turned, weight)
     return weight
 
 
@@ -122,20 +127,11 @@ def _least(conv: Convolution, windows_per_item: int, worthwhile: int) -> float:
     return worthwhile / (windows_per_item * conv.kernel[0] * conv.kernel[1] * conv.c * conv.o)
 
 
-def _geometry(conv: Convolution) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    return conv.stride, conv.corner, conv.dilation
-
-
-def _plain(conv: Convolution) -> bool:
-    """Whether every pixel is its own window."""
-    return conv.kernel == (1, 1) and conv.stride == (1, 1) and conv.padded == conv.size
-
-
 def _scratch(conv: Convolution, crew: Team, windows_per_item: tuple[int, ...]) -> tuple[int, np.ndarray]:
     """How many items (rows or images) to do at a time, and room for their windows, for each thread."""
     most = -(-crew[2] // crew[3])
-    step = most if _plain(conv) else min(most, _step(conv, int(np.prod(windows_per_item))))
-    shape = (0,) * (len(windows_per_item) + 1) if _plain(conv) else (step, *windows_per_item)
+    step = most if conv.is_plain else min(most, _step(conv, math.prod(windows_per_item)))
+    shape = (0,) * (len(windows_per_item) + 1) if conv.is_plain else (step, *windows_per_item)
     return step, workspace("windows", (members(crew), *shape, *conv.kernel, conv.c), conv.dtype)
 
 
@@ -148,7 +144,7 @@ def _step(conv: Convolution, windows_per_item: int) -> int:
 def _windows(fast: Any, conv: Convolution, x: np.ndarray, a: int, b: int) -> np.ndarray:
     """The windows of the output rows a to b (through all images): ((b − a) · OW, KH · KW · C)."""
     width = conv.out[1]
-    if _plain(conv):
+    if conv.is_plain:
         return x.reshape(-1, conv.c)[a * width : b * width]
     windows = workspace("windows", (b - a, width, *conv.kernel, conv.c), x.dtype)
     fast.unfold_rows(x, a, b, conv.out[0], conv.stride, conv.corner, conv.dilation, windows)

@@ -10,10 +10,10 @@ import numpy as np
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.conv import depthwise, direct, im2col, winograd
 from minidl.backend.cpu.conv.select import choose, tile_of
-from minidl.backend.cpu.conv.shape import Convolution
+from minidl.backend.cpu.conv.shape import Convolution, describe
 from minidl.backend.cpu.explain import is_explaining, note
 from minidl.backend.cpu.layout import nchw, nhwc
-from minidl.backend.reference.conv import ConvKernels, Padding, Pair, output_size
+from minidl.backend.reference.conv import ConvKernels, Padding, Pair
 
 ALGORITHMS = {"depthwise": depthwise, "direct": direct, "im2col": im2col, "winograd": winograd}
 
@@ -24,9 +24,7 @@ class CpuConv(ConvKernels):
     def conv2d(
         self, x: Any, weight: Any, stride: Pair, padding: Padding, dilation: Pair, groups: int, bias: Any = None
     ) -> Any:
-        size, kernel = x.shape[2:], weight.shape[2:]
-        out = [output_size(size[i], kernel[i], stride[i], padding[i], dilation[i]) for i in range(2)]
-        conv = _describe(x, len(weight), out, kernel, stride, padding, dilation, groups)
+        conv = describe(x.shape, len(weight), weight.shape[2:], None, stride, padding, dilation, groups, x.dtype)
         how = _pick("conv2d", conv, "forward")
         if how is None:
             return super().conv2d(x, weight, stride, padding, dilation, groups, bias)
@@ -38,8 +36,8 @@ class CpuConv(ConvKernels):
         self, g: Any, weight: Any, size: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int
     ) -> Any:
         o, cg, kh, kw = weight.shape
-        sizes = (size[0], size[1]), g.shape[2:], (kh, kw)
-        conv = Convolution(len(g), cg * groups, o, *sizes, stride, padding, dilation, groups, g.dtype)
+        x = len(g), cg * groups, size[0], size[1]
+        conv = describe(x, o, (kh, kw), g.shape[2:], stride, padding, dilation, groups, g.dtype)
         how = _pick("conv2d_input_grad", conv, "input_grad")
         if how is None and groups == 1 and stride == dilation == (1, 1) and min(map(min, conv.turned.padding)) >= 0:
             # As a convolution with the kernel turned by 180 degrees: to copy windows is faster than to add them up.
@@ -52,7 +50,8 @@ class CpuConv(ConvKernels):
     def conv2d_weight_grad(
         self, g: Any, x: Any, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int
     ) -> Any:
-        conv = _describe(x, g.shape[1], g.shape[2:], kernel, stride, padding, dilation, groups)
+        kernel = kernel[0], kernel[1]
+        conv = describe(x.shape, g.shape[1], kernel, g.shape[2:], stride, padding, dilation, groups, x.dtype)
         how = _pick("conv2d_weight_grad", conv, "weight_grad")
         if how is None:
             return super().conv2d_weight_grad(g, x, kernel, stride, padding, dilation, groups)
@@ -68,15 +67,6 @@ class CpuConv(ConvKernels):
         windows = np.empty(shape, x.dtype)
         windows[...] = np.lib.stride_tricks.as_strided(x, shape, steps, writeable=False)
         return windows
-
-
-def _describe(
-    x: Any, o: int, out: Any, kernel: Any, stride: Pair, padding: Padding, dilation: Pair, groups: int
-) -> Convolution:
-    n, c, *size = x.shape
-    return Convolution(
-        n, c, o, tuple(size), tuple(out), tuple(kernel), stride, padding, dilation, groups, x.dtype
-    )  # fmt: skip
 
 
 def _pick(kernel: str, conv: Convolution, use: str) -> ModuleType | None:

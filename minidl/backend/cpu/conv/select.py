@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
-from minidl.backend.cpu.conv.shape import Convolution
+from minidl.backend.cpu.conv.shape import KEPT, Convolution
 
 _winograd = os.environ.get("MINIDL_WINOGRAD", "1") != "0"
 
@@ -21,6 +22,7 @@ def use_winograd(on: bool) -> None:
     """
     global _winograd
     _winograd = bool(on)
+    choose.cache_clear()
 
 
 def winograd_is_used() -> bool:
@@ -28,6 +30,7 @@ def winograd_is_used() -> bool:
     return _winograd
 
 
+@lru_cache(maxsize=3 * KEPT)
 def choose(conv: Convolution, use: str) -> tuple[str, str]:
     """The algorithm for a use ("forward", "input_grad" or "weight_grad"), and the reason.
 
@@ -54,6 +57,7 @@ def choose(conv: Convolution, use: str) -> tuple[str, str]:
     return "im2col", "Winograd is switched off" if applies else "fits neither Winograd nor the direct loop"
 
 
+@lru_cache(maxsize=2 * KEPT)
 def tile_of(conv: Convolution) -> tuple[int, int] | None:
     """The outputs m of a Winograd tile and the taps r, or None where the algorithm does not apply.
 

@@ -7,13 +7,13 @@ and take the frequencies in turn, so that each reads only its part of the weight
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 
 from minidl.backend.cpu.conv.select import tile_of
-from minidl.backend.cpu.conv.shape import Convolution
+from minidl.backend.cpu.conv.shape import KEPT, Convolution
 from minidl.backend.cpu.layout import empty_nhwc
 from minidl.backend.cpu.threads import Team, get_num_threads, members, team
 from minidl.backend.cpu.workspace import workspace
@@ -39,7 +39,7 @@ def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) 
 def _convolve(
     fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, turned: bool, bias: np.ndarray
 ) -> np.ndarray:
-    c, o, t = conv.c, conv.o, _Tiles(conv)
+    c, o, t = conv.c, conv.o, _tiles(conv, get_num_threads())
     y = empty_nhwc((conv.n, *conv.out, o), x.dtype)
     u = workspace("weight tiles", (t.points, o // 16, c, 16), x.dtype)
     flat, taps = np.ascontiguousarray(weight).reshape(-1), t.r * t.r
@@ -57,7 +57,7 @@ def _convolve(
 
 def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> np.ndarray:
     """The gradient for the weight (O, C, r, r)."""
-    c, o, t = conv.c, conv.o, _Tiles(conv)
+    c, o, t = conv.c, conv.o, _tiles(conv, get_num_threads())
     size = t.points * c * o
     if t.sums_are_large:
         v, z = t.all_tiles()
@@ -87,7 +87,7 @@ def _kernel_matrix(fast: Any, m: int, r: int, turned: bool = False) -> np.ndarra
 class _Tiles:
     """How the output is cut into tiles of m × m, units (rows of tiles), and blocks of units."""
 
-    def __init__(self, conv: Convolution) -> None:
+    def __init__(self, conv: Convolution, threads: int) -> None:
         tile = tile_of(conv)
         assert tile is not None
         self.m, self.r = m, r = tile
@@ -95,7 +95,7 @@ class _Tiles:
         self.rows, self.columns = -(-conv.out[0] // m), -(-conv.out[1] // m)
         self.units = conv.n * self.rows
         self.points = (m + r - 1) ** 2
-        tiles = self.units * self.columns // get_num_threads()
+        tiles = self.units * self.columns // threads
         kept = tiles * self.points * (conv.c + conv.o) * conv.dtype.itemsize
         self.few = conv.c * conv.o >= max(LARGE, tiles * MANY) and kept <= MOST_BYTES
         self.sums_are_large = 2 * conv.c * conv.o > tiles * (conv.c + conv.o)
@@ -118,3 +118,6 @@ class _Tiles:
         p, m, wide = self.m + self.r - 1, self.m, self.columns + (self.m + self.r - 2) // self.m
         size = max(2 * p * m * wide * self.c, (p + m) * m * self.columns * self.o)
         return workspace("scratch", (members(team), size), self.dtype)
+
+
+_tiles = lru_cache(maxsize=3 * KEPT)(_Tiles)  # for a shape and a number of threads

@@ -21,6 +21,7 @@ from minidl.backend.cpu.fast.windows import (
     correlate_windows,
     fold_images,
     spread_windows,
+    sum_weight,
     unfold_rows,
 )
 from minidl.backend.cpu.fast.winograd import (
@@ -81,6 +82,7 @@ __all__ = [
     "spread_windows",
     "sum_pool_rows",
     "sum_pool_spread",
+    "sum_weight",
     "unfold_rows",
     "weight_from_tiles",
     "weight_tiles",

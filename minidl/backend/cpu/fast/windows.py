@@ -6,6 +6,9 @@ copy. The innermost loops run over slices from 0 up, because only then does Numb
 
 from __future__ import annotations
 
+import numpy as np
+
+from minidl.backend.cpu.fast.emit import LANES
 from minidl.backend.cpu.fast.gemm import add_matmul, matmul_strips
 from minidl.backend.cpu.fast.jit import inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
@@ -152,6 +155,36 @@ def _correlate(who, part, first, last, g, x, geometry, plain, turned, step, wind
             add_matmul(rows, here, total)
 
 
+@inner
+def _weight(who, part, first, last, totals, channels, turned, weight):
+    """Output channels, 16 for each of ``first`` to ``last``: the sums of all parts, in the order of a weight."""
+    o = totals.shape[1] if turned else totals.shape[2]
+    size = totals.shape[2] if turned else totals.shape[1]
+    taps = size // channels
+    sums = np.zeros(LANES, totals.dtype)
+    if turned:
+        for k in range(first * LANES, min(last * LANES, o)):
+            for t in range(taps):
+                to = weight[k * size + t :]
+                for p in range(len(totals)):
+                    line = totals[p, k, t * channels : (t + 1) * channels]
+                    for i in range(channels):
+                        to[i * taps] = line[i] if p == 0 else to[i * taps] + line[i]
+        return
+    for k in range(first * LANES, min(last * LANES, o), LANES):
+        count = min(LANES, o - k)
+        for t in range(taps):
+            for i in range(channels):
+                for p in range(len(totals)):
+                    line = totals[p, t * channels + i, k : k + count]
+                    for lane in range(count):
+                        sums[lane] = line[lane] if p == 0 else sums[lane] + line[lane]
+                to = weight[k * size + i * taps + t :]
+                for lane in range(count):
+                    to[lane * size] = sums[lane]
+
+
+_weight_job = job_of(_weight)
 _convolve_job, _spread_job, _correlate_job = job_of(_convolve), job_of(_spread), job_of(_correlate)
 
 
@@ -168,3 +201,12 @@ def spread_windows(team, *arguments):  # g, strips, start, geometry, plain, step
 @kernel
 def correlate_windows(team, *arguments):  # g, x, geometry, plain, turned, step, windows, totals
     run(team, _correlate_job(arguments), address_of(arguments))
+
+
+@kernel
+def sum_weight(team, *arguments):
+    """The parts' totals, (parts, KH · KW · C, O) or if ``turned`` (parts, O, KH · KW · C), as one weight (O · C · KH · KW).
+
+    Arguments: totals, channels, turned, weight. The team's length is ⌈O / 16⌉.
+    """
+    run(team, _weight_job(arguments), address_of(arguments))
