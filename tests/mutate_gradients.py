@@ -75,7 +75,8 @@ class Target:
 CONVOLUTIONS = ("Conv2d", "Conv2dInputGrad", "Conv2dWeightGrad")
 POOLS = ("MaxPool2d", "MaxPool2dScatter", "MaxPool2dGather", "SumPool2d", "SumPool2dGrad")
 KERNELS = {
-    "normalize_grad": (("Normalize",), "array"),
+    "normalize_grad": (("Normalize", "NormalizeThen"), "array"),
+    "relu6_grad": (("NormalizeThen",), "array"),
     "conv2d_input_grad": (CONVOLUTIONS, "array"),
     "conv2d_weight_grad": (CONVOLUTIONS, "array"),
     "fold_nhwc": (CONVOLUTIONS, "array"),

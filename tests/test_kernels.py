@@ -171,7 +171,15 @@ def normalize_by(draw: Draw) -> Arguments:
     x, *_ = _norm(draw)
     weight, bias, mean = (draw.array(x.shape[1:2]) for _ in range(3))
     weight, bias = (t if draw.flag() else None for t in (weight, bias))
-    return (x, weight, bias, mean, draw.array(x.shape[1:2]) ** 2, 0.1, draw.choice([None, "relu", "sigmoid"])), {}
+    return (
+        x,
+        weight,
+        bias,
+        mean,
+        draw.array(x.shape[1:2]) ** 2,
+        0.1,
+        draw.choice([None, "relu", "relu6", "sigmoid"]),
+    ), {}
 
 
 def normalize_batch(draw: Draw) -> Arguments:
@@ -181,7 +189,7 @@ def normalize_batch(draw: Draw) -> Arguments:
     running = None
     if axes == (0, *range(2, x.ndim)) and draw.flag():
         running = draw.array(x.shape[1:2]), draw.array(x.shape[1:2]) ** 2, 0.3
-    return (x, weight, bias, axes, 0.1, running), {}
+    return (x, weight, bias, axes, 0.1, running, draw.choice([None, "relu", "relu6", "sigmoid"])), {}
 
 
 def normalize_grad(draw: Draw) -> Arguments:
@@ -189,7 +197,9 @@ def normalize_grad(draw: Draw) -> Arguments:
     mean, variance = reference.moments(x, axes)
     shapes = [draw.choice([None, np.shape(mean) if weight is None else weight.shape]) for _ in range(2)]
     # With the true deviation of two or three numbers all terms of dx would cancel, and only their rounding errors be left.
-    return (draw.array(x.shape), x, weight, mean, 0.7 / np.sqrt(variance + 0.1), axes, *shapes), {}
+    then = draw.choice([None, "relu", "relu6", "sigmoid"])
+    made = (then, draw.array(x.shape, reals(-2, 8))) if then else ()
+    return (draw.array(x.shape), x, weight, mean, 0.7 / np.sqrt(variance + 0.1), axes, *shapes, *made), {}
 
 
 def matmul(draw: Draw) -> Arguments:
@@ -249,6 +259,15 @@ def adam_steps(draw: Draw) -> Arguments:
 
 def relu(draw: Draw) -> Arguments:
     return (draw.array(draw.choice([draw.shape(), (2, 64, 9, 5)])),), {}
+
+
+def relu6(draw: Draw) -> Arguments:
+    return (draw.array(draw.choice([draw.shape(), (2, 64, 9, 5)]), reals(-2, 8)),), {}
+
+
+def relu6_grad(draw: Draw) -> Arguments:
+    g = draw.array(draw.choice([draw.shape(), (2, 64, 9, 5)]))
+    return (g, draw.array(g.shape, reals(-2, 8)).clip(0, 6)), {}
 
 
 def sigmoid(draw: Draw) -> Arguments:
@@ -319,7 +338,8 @@ DRAWS: dict[str, Callable[[Draw], Arguments]] = {
         max_pool2d_scatter, max_pool2d_gather, sum_pool2d, sum_pool2d_grad, channel_sums, moments, normalize, normalize_by,
         normalize_batch,
         normalize_grad,
-        by_pieces, add, add_into, matmul, relu, relu_grad, hardtanh, hardtanh_grad, sigmoid, sigmoid_grad, cross_entropy,
+        by_pieces, add, add_into, matmul, relu, relu_grad, hardtanh, hardtanh_grad, relu6, relu6_grad, sigmoid, sigmoid_grad,
+        cross_entropy,
         cross_entropy_grad,
         scatter_add, erf, sgd_step, sgd_steps, adam_step, adam_steps, rmsprop_step, adagrad_step,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import minidl
@@ -196,3 +197,87 @@ def test_no_warning_where_the_layers_give_none() -> None:
 
 def test_every_step_stands_for_the_forward_it_names() -> None:
     assert all(forward is layer.forward for layer, (_, forward) in module.STEPS.items())
+
+
+# -- in training: batch normalisation with what follows it ----------------------------------------------------------------
+
+
+ACTIVATIONS = [nn.ReLU, lambda: nn.ReLU(inplace=True), nn.ReLU6, lambda: nn.ReLU6(inplace=True), nn.Sigmoid]
+
+
+def trained(net: nn.Sequential, x: Any, call: Any) -> list[np.ndarray]:
+    """The result, all gradients and the running statistics after a step."""
+    x = x.detach().requires_grad_()
+    y = call(net, x)
+    (y * y.detach().cos()).sum().backward()
+    return [t.detach().cpu().numpy() for t in (y, x.grad, *[p.grad for p in net.parameters()], *net.buffers())]
+
+
+@pytest.mark.parametrize("dtype", [minidl.float32, minidl.float64], ids=str)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("shape", [(6, 4), (33, 70), (3, 4, 5), (4, 5, 6, 7), (2, 48, 23, 29)], ids=str)
+def test_joined_they_do_what_they_do_one_by_one(shape: Any, activation: Any, dtype: Any) -> None:
+    minidl.manual_seed(0)
+    layer = nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d
+    nets = [nn.Sequential(layer(shape[1]), activation(), layer(shape[1]), activation()).to(dtype) for _ in range(2)]
+    x = (3 * minidl.randn(*shape)).to(dtype)
+    for net in nets:
+        net[0].weight.data.copy_(minidl.linspace(-3, 4, shape[1]))
+        net[2].bias.data.copy_(minidl.linspace(-1, 7, shape[1]))
+    ours, theirs = (trained(net, x, call) for net, call in zip(nets, (lambda n, x: n(x), one_by_one), strict=True))
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.dtype == b.dtype and np.array_equal(a, b)
+    assert nodes(nets[0](x.requires_grad_())) == ["NormalizeThen"] * 2
+
+
+def nodes(y: Any) -> list[str]:
+    """The names of the records that lead to y, the last one first."""
+    names, node = [], y.grad_fn
+    while node is not None and not isinstance(node, minidl.Tensor):
+        names.append(type(node).__name__)
+        node = node.edges[0][0] if node.edges and node.edges[0] else None
+    return names
+
+
+def test_joined_on_another_device() -> None:
+    net, x = nn.Sequential(nn.BatchNorm2d(4), nn.ReLU6(), nn.BatchNorm2d(4), nn.Sigmoid()), minidl.randn(3, 4, 5, 6)
+    here = trained(net, x, lambda n, x: n(x))
+    there = nn.Sequential(nn.BatchNorm2d(4), nn.ReLU6(), nn.BatchNorm2d(4), nn.Sigmoid()).to(elsewhere.name)
+    for a, b in zip(here, trained(there, x.to(elsewhere.name), lambda n, x: n(x)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_nan_stays_and_an_infinity_passes_as_one_by_one() -> None:
+    x = minidl.randn(6, 3)
+    x[2, 1] = float("nan")
+    for activation in nn.ReLU, nn.ReLU6, nn.Sigmoid:
+        nets = [nn.Sequential(nn.BatchNorm1d(3), activation()) for _ in range(2)]
+        nets[0][0].bias.data.fill_(float("inf"))
+        nets[1][0].bias.data.fill_(float("inf"))
+        ours, theirs = (trained(net, x, call) for net, call in zip(nets, (lambda n, x: n(x), one_by_one), strict=True))
+        for a, b in zip(ours, theirs, strict=True):
+            assert np.array_equal(a, b, equal_nan=True)
+
+
+def test_what_is_not_joined() -> None:
+    """Hooks, a forward of one's own, evaluation, anomaly mode: there everything is called by itself."""
+    x = minidl.randn(6, 4).requires_grad_()
+
+    class Mine(nn.ReLU):
+        def forward(self, input: Any) -> Any:
+            return super().forward(input) * 2
+
+    plain = ["ReLU", "Normalize"]
+    assert nodes(nn.Sequential(nn.BatchNorm1d(4), nn.ReLU())(x)) == ["NormalizeThen"]
+    assert nodes(nn.Sequential(nn.BatchNorm1d(4), Mine())(x)) == ["Mul", *plain]
+    assert nodes(nn.Sequential(nn.BatchNorm1d(4), nn.ReLU()).eval()(x)) == ["ReLU", "NormalizeBy"]
+    for i in range(2):
+        net, seen = nn.Sequential(nn.BatchNorm1d(4), nn.ReLU()), []
+        net[i].register_forward_hook(lambda layer, args, y, seen=seen: seen.append(y.shape))
+        assert nodes(net(x)) == plain and seen == [(6, 4)]
+    with minidl.autograd.detect_anomaly():
+        assert nodes(nn.Sequential(nn.BatchNorm1d(4), nn.ReLU())(x)) == plain
+    with pytest.raises(ValueError, match=r"expected 4D input \(got 2D input\), in Sequential.0"):
+        nn.Sequential(nn.BatchNorm2d(4), nn.ReLU())(x)
+    y = nn.BatchNorm1d(4).eval()(x, "relu")  # asked for by hand
+    assert nodes(y) == ["ReLU", "NormalizeBy"]

@@ -86,11 +86,12 @@ class _BatchNorm(_AffineNorm):
     def _check_input_dim(self, input: Tensor) -> None:
         raise NotImplementedError
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, then: str | None = None) -> Tensor:
+        """``then``: an activation to apply to the result (see ``F.batch_norm``), which a `Sequential` asks for."""
         self._check_input_dim(input)
         mean, var, weight, bias, batches = tensors_of(self, *_TENSORS)
         if not self.training and mean is not None and var is not None:
-            return F.batch_norm(input, mean, var, weight, bias, eps=self.eps)
+            return F.batch_norm(input, mean, var, weight, bias, eps=self.eps, then=then)
         factor = 0.0 if self.momentum is None else self.momentum
         track = self.training and self.track_running_stats
         if track and batches is not None:
@@ -100,7 +101,7 @@ class _BatchNorm(_AffineNorm):
                 factor = 1.0 / batches.item()
         if not track:  # nothing is to be updated
             mean = var = None
-        return F.batch_norm(input, mean, var, weight, bias, True, factor, self.eps)
+        return F.batch_norm(input, mean, var, weight, bias, True, factor, self.eps, then=then)
 
     def extra_repr(self) -> str:
         return (

@@ -1,4 +1,6 @@
-"""A row of layers where nothing is recorded: arrays go straight from one kernel to the next.
+"""A row of layers: where nothing is recorded, arrays go straight from one kernel to the next.
+
+In training, batch normalisation does the activation that follows it in the same pass (``JOINED``).
 
 Between small layers most of the time goes into what a Tensor, a record and a module's call cost. Where a network only predicts,
 the layers named here need none of them: they do to an array what their ``forward`` does to a Tensor, by the same kernels, so that
@@ -13,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd.anomaly import state as anomaly
 from minidl.autograd.mode import mode
 from minidl.backend import by_array_type
-from minidl.nn.activation import ReLU, Sigmoid
+from minidl.nn.activation import ReLU, ReLU6, Sigmoid
 from minidl.nn.dropout import Dropout
 from minidl.nn.linear import Identity, Linear
 from minidl.nn.module import Module
-from minidl.nn.normalization import BatchNorm1d
+from minidl.nn.normalization import BatchNorm1d, BatchNorm2d
 from minidl.tensor import Tensor
 
 # A layer's module, the backend, an array (N, C) of floats, whether that may be written over, and the name of what comes after the
@@ -29,11 +32,9 @@ Step = Callable[[Any, Any, Any, bool, "str | None"], Any]
 
 def straight(modules: Iterable[Module], input: Any) -> Any:
     """The modules one after another, ``input`` given to the first."""
-    if mode.recording:
-        for module in modules:
-            input = module(input)
-        return input
     row = list(modules)
+    if mode.recording:
+        return _recorded(row, input)
     array = None  # what stands for ``input`` between two steps
     done = -1  # the last module that another one has done with itself
     for i, module in enumerate(row):
@@ -54,6 +55,27 @@ def straight(modules: Iterable[Module], input: Any) -> Any:
         input = module(input if array is None else Tensor.wrap(array))
         array = None
     return input if array is None else Tensor.wrap(array)
+
+
+def _recorded(row: list[Module], input: Any) -> Any:
+    done = False  # whether the last module has done the following one, too
+    for module, following in zip(row, [*row[1:], None], strict=True):
+        if done:
+            done = False
+            continue
+        known = JOINED.get(type(module))
+        then = known.get(type(following)) if known and module.training and not anomaly.on else None
+        if then is not None and following is not None and _is_plain(module) and _is_plain(following):
+            input, done = module(input, then), True
+        else:
+            input = module(input)
+    return input
+
+
+def _is_plain(module: Module) -> bool:
+    """Whether calling the module is to call its class's own ``forward`` and nothing else."""
+    hooked = module._forward_pre_hooks or module._forward_hooks or module._backward_hooks
+    return type(module).forward is FORWARD[type(module)] and not hooked and "forward" not in module.__dict__
 
 
 def _step(module: Module) -> Step | None:
@@ -117,6 +139,10 @@ THEN: dict[type, dict[type, str]] = {
     Linear: {ReLU: "relu"},
     BatchNorm1d: {ReLU: "relu", Sigmoid: "sigmoid"},
 }
+JOINED: dict[type, dict[type, str]] = {
+    layer: {ReLU: "relu", ReLU6: "relu6", Sigmoid: "sigmoid"} for layer in (BatchNorm1d, BatchNorm2d)
+}
+FORWARD: dict[type, Any] = {layer: layer.forward for layer in (BatchNorm1d, BatchNorm2d, ReLU, ReLU6, Sigmoid)}
 STEPS: dict[type, tuple[Step, Any]] = {
     Linear: (_linear, Linear.forward),
     BatchNorm1d: (_batch_norm, BatchNorm1d.forward),

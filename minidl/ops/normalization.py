@@ -7,10 +7,12 @@ from typing import Any
 
 from minidl.autograd.mode import mode
 from minidl.backend import backend_of
+from minidl.ops.activation import HardtanhGrad, ReLUGrad, relu, relu6
 from minidl.ops.base import Op, at_place, raw, same_dtype, sum_to
 from minidl.ops.reduction import mean, norm, var
+from minidl.ops.samples import reals
 from minidl.ops.shape import broadcast_to, reshape
-from minidl.ops.unary import rsqrt
+from minidl.ops.unary import rsqrt, sigmoid
 from minidl.tensor import Tensor
 
 
@@ -23,6 +25,7 @@ class Normalize(Op):
 
     quiet = True
     frees = ("mean", "invstd")
+    then: tuple[str, ...] = ()  # what is done to the result in the same pass
 
     def __init__(self, axes, eps, affine, running=None):
         self.axes, self.eps, self.affine, self.running = axes, eps, affine, running
@@ -30,10 +33,14 @@ class Normalize(Op):
     def forward(self, xp, x, weight, bias):
         self.shapes = getattr(weight, "shape", None), getattr(bias, "shape", None)
         weight, bias = self._fit(weight), self._fit(bias)
-        y, self.mean, self.invstd = xp.normalize_batch(x, weight, bias, self.axes, self.eps, self.running)
+        y, self.mean, self.invstd = xp.normalize_batch(x, weight, bias, self.axes, self.eps, self.running, *self.then)
         return y
 
     def vjp(self, g, x, weight):
+        return self._vjp(g, x, weight)
+
+    def _vjp(self, g, x, weight, *made):
+        """The gradients; ``made`` is what ``then`` made of the result, if there is such a thing."""
         x_needed, weight_needed, bias_needed = self.needs
         weight_shape, bias_shape = self.shapes
         if isinstance(g, Tensor):
@@ -45,7 +52,7 @@ class Normalize(Op):
             )
         shapes = self.affine if weight_needed else None, self.affine if bias_needed else None
         given = g, x, self._fit(weight), self.mean, self.invstd, self.axes
-        dx, dw, db = backend_of(g).normalize_grad(*given, *shapes)
+        dx, dw, db = backend_of(g).normalize_grad(*given, *shapes, *self.then, *made)
         return (
             dx if x_needed else None,
             dw.reshape(weight_shape) if weight_needed else None,
@@ -72,6 +79,37 @@ class Normalize(Op):
         shape = draw.choice([affine, tuple(n for n in affine if n > 1)])
         arrays = (x, draw.array(shape), draw.array(shape))
         return arrays[: draw.integer(1, 3)], lambda x, w=None, b=None: Normalize(axes, 0.1, affine)(x, w, b)
+
+
+class NormalizeThen(Normalize):
+    """``Normalize`` and then an activation, "relu", "relu6" or "sigmoid", in fewer passes over the memory."""
+
+    def __init__(self, then, *normalize):
+        super().__init__(*normalize)
+        self.then = (then,)
+
+    def forward(self, xp, x, weight, bias):
+        return super().forward(xp, x, weight, bias)
+
+    def vjp(self, g, x, weight, y):
+        if not isinstance(g, Tensor):
+            return self._vjp(g, x, weight, y)
+        (then,) = self.then
+        if then == "sigmoid":
+            g = g * (y * (1 - y))
+        else:
+            g = ReLUGrad(raw(y))(g) if then == "relu" else HardtanhGrad(raw(y), 0.0, 6.0)(g)
+        return self._vjp(g, x, weight)
+
+    def samples(draw):
+        x = draw.array((draw.integer(2, 3), draw.integer(1, 3), *draw.shape(0, 2, 3)))
+        x = x + 0.5 * draw.array(x.shape, distinct=True)  # so that no variance is near zero
+        axes, affine = (0, *range(2, x.ndim)), tuple(n if i == 1 else 1 for i, n in enumerate(x.shape))
+        then = draw.choice(["relu", "relu6", "sigmoid"])
+        # Small deviations from where no limit is near: a kink has no derivative.
+        weight = 0.05 + 0.02 * draw.array(affine, reals(-1, 1))
+        bias = draw.generator().choice([-1.0, 1.0, 5.0, 7.0] if then != "sigmoid" else [-1.0, 0.5], affine)
+        return (x, weight, bias), lambda x, w, b: NormalizeThen(then, axes, 0.1, affine)(x, w, b)
 
 
 class NormalizeBy(Op):
@@ -133,6 +171,8 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    *,
+    then: str | None = None,
 ) -> Any:
     """Normalise every channel (dimension 1) over the batch and all positions (Ioffe & Szegedy 2015, algorithm 1).
 
@@ -143,6 +183,7 @@ def batch_norm(
     Args:
         input: (N, C, …).
         running_mean, running_var, weight, bias: (C) each, or None.
+        then: an activation that is applied to the result ("relu", "relu6" or "sigmoid"), in training in the same pass.
 
     Raises:
         ValueError: in training, if there is only one value per channel.
@@ -162,7 +203,8 @@ def batch_norm(
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError("batch_norm: Expected running_mean and running_var to be defined when training=False")
-        return NormalizeBy(raw(running_mean), raw(running_var), eps)(input, weight, bias)
+        y = NormalizeBy(raw(running_mean), raw(running_var), eps)(input, weight, bias)
+        return y if then is None else ACTIVATIONS[then](y)
     count = math.prod(shape) // channels if channels else 0
     if count == 1:
         raise ValueError(
@@ -170,12 +212,19 @@ def batch_norm(
         )
     axes, affine = (0, *range(2, len(shape))), (1, channels) + (1,) * (len(shape) - 2)
     if running_mean is None or running_var is None or not count:
-        return Normalize(axes, eps, affine)(input, weight, bias)
+        return _normalize(then, axes, eps, affine)(input, weight, bias)
     running = running_mean.array, running_var.array, float(momentum)
-    y = Normalize(axes, eps, affine, running)(input, weight, bias)
+    y = _normalize(then, axes, eps, affine, running)(input, weight, bias)
     running_mean.bump_version("batch_norm")
     running_var.bump_version("batch_norm")
     return y
+
+
+ACTIVATIONS = {"relu": relu, "relu6": relu6, "sigmoid": sigmoid}
+
+
+def _normalize(then: str | None, *arguments: Any) -> Normalize:
+    return Normalize(*arguments) if then is None else NormalizeThen(then, *arguments)
 
 
 def layer_norm(

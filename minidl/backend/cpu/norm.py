@@ -19,9 +19,10 @@ from minidl.backend.reference.norm import NormKernels, Running, Shape, follow, f
 SMALL, MEDIUM = 1 << 12, 1 << 14  # numbers: for fewer it does not pay to make rows wide, or only a little
 WIDE, NARROW = 512, 64  # numbers in a row at least, where the number of positions can be divided; of a medium matrix
 PART = 1 << 12  # numbers that a thread should have to itself, if it is awake
-THEN = (None, "relu", "sigmoid")  # what the compiled kernel does to float32 in the same pass
+THEN = (None, "relu", "sigmoid", "relu6")  # what the compiled kernels do to float32 in the same pass
 _NOTHING: dict[str, np.ndarray] = {"f": np.empty(0, np.float32), "d": np.empty(0)}
 _NO_RUNNING: dict[str, Running] = {char: (nothing, nothing, 0.0) for char, nothing in _NOTHING.items()}
+_NO_OUTPUT = {char: nothing.reshape(0, 0) for char, nothing in _NOTHING.items()}
 BLOCK_BYTES = 1 << 18  # of temporaries at a time, without Numba
 
 
@@ -29,20 +30,31 @@ class CpuNorm(NormKernels):
     """Normalisation per channel of arrays that lie channels-last; everything else goes to the reference."""
 
     def normalize_batch(
-        self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float, running: Running | None = None
+        self,
+        x: Any,
+        weight: Any,
+        bias: Any,
+        axes: Shape,
+        eps: float,
+        running: Running | None = None,
+        then: str | None = None,
     ) -> tuple[Any, Any, Any]:
         fast = fast_kernels()
         columns = _columns(x, axes)
         fits = columns is not None and per_channel(x, weight, bias) and followed(x, running)
         if columns is None or not fits or (fast is None and x.size >= LEAST):
-            return super().normalize_batch(x, weight, bias, axes, eps, running)
+            return super().normalize_batch(x, weight, bias, axes, eps, running, then)
         if fast is None:
-            return _normalize_small(x, weight, bias, axes, eps, running)
+            y, mean, invstd = _normalize_small(x, weight, bias, axes, eps, running)
+            return y if then is None else getattr(self, then)(y, out=y), mean, invstd
         matrix, repeats = columns
         y, mean, invstd = np.empty_like(x), np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
         w, b = _line(weight, x), _line(bias, x)
         averages = _NO_RUNNING[x.dtype.char] if running is None else running
-        fast.normalize_batch(_crew(matrix), matrix, repeats, w, b, eps, *averages, _matrix(y, repeats), mean, invstd)
+        code, to = _code(then, x), _matrix(y, repeats)
+        fast.normalize_batch(_crew(matrix), matrix, repeats, w, b, eps, *averages, code, to, mean, invstd)
+        if then is not None and not code:
+            y = getattr(self, then)(y, out=y)
         shape = (1, -1) if x.ndim == 2 else (1, -1, 1, 1)
         return y, mean.reshape(shape), invstd.reshape(shape)
 
@@ -94,7 +106,7 @@ class CpuNorm(NormKernels):
             return super().normalize_by(x, weight, bias, mean, variance, eps, then)
         matrix, repeats = columns
         y, invstd = np.empty_like(x), np.empty_like(mean)
-        code = THEN.index(then) if x.dtype.char == "f" else 0
+        code = _code(then, x)
         fast.normalize_by(_crew(matrix), matrix, repeats, *vectors, eps, code, _matrix(y, repeats), invstd)
         return y if code or then is None else getattr(self, then)(y, out=y), invstd
 
@@ -135,9 +147,14 @@ class CpuNorm(NormKernels):
         axes: Shape,
         weight_shape: Shape | None,
         bias_shape: Shape | None,
+        then: str | None = None,
+        y: Any = None,
     ) -> tuple[Any, Any, Any]:
         fast = fast_kernels()
         columns = _columns(x, axes)
+        code = 0 if fast is None or columns is None else _code(then, x)
+        if then is not None and not code:
+            g = getattr(self, f"{then}_grad")(g, y)
         if columns is None or not per_channel(x, weight, None, mean, invstd):
             return super().normalize_grad(g, x, weight, mean, invstd, axes, weight_shape, bias_shape)
         matrix, repeats = columns
@@ -149,7 +166,8 @@ class CpuNorm(NormKernels):
             if fast is not None:
                 dw, db = np.empty((2, x.shape[1]), x.dtype)
                 lines = _line(weight, x), _line(mean, x), _line(invstd, x)
-                fast.normalize_back(_crew(matrix), cotangents, matrix, repeats, *lines, target, dw, db)
+                output = _matrix(laid_out_like(y, x), repeats) if code else _NO_OUTPUT[x.dtype.char]
+                fast.normalize_back(_crew(matrix), cotangents, matrix, repeats, *lines, code, output, target, dw, db)
             else:
                 dw, db = _normalize_back(cotangents, matrix, repeats, weight, mean, invstd, target)
         return dx, _in_shape(dw, weight_shape, x), _in_shape(db, bias_shape, x)
@@ -265,6 +283,11 @@ def _repeat(v: np.ndarray, repeats: int) -> np.ndarray:
 def _line(v: Any, like: np.ndarray) -> np.ndarray:
     """One number for each channel, in a row; empty for None."""
     return _NOTHING[like.dtype.char] if v is None else v.ravel()
+
+
+def _code(then: str | None, x: np.ndarray) -> int:
+    """What the compiled kernels are to do with their results; 0 for nothing, or for what they cannot."""
+    return THEN.index(then) if x.dtype.char == "f" else 0
 
 
 def _in_shape(d: Any, shape: Shape | None, like: np.ndarray) -> Any:

@@ -13,11 +13,18 @@ class CudaNorm(NormKernels, Launcher):
     """Normalisation per channel of arrays that lie channels-last; everything else goes to the reference."""
 
     def normalize_batch(
-        self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float, running: Running | None = None
+        self,
+        x: Any,
+        weight: Any,
+        bias: Any,
+        axes: Shape,
+        eps: float,
+        running: Running | None = None,
+        then: str | None = None,
     ) -> tuple[Any, Any, Any]:
         fits = _is_matrix(x) and axes == _all_but_channels(x) and per_channel(x, weight, bias)
         if not (fits and followed(x, running)):
-            return super().normalize_batch(x, weight, bias, axes, eps, running)
+            return super().normalize_batch(x, weight, bias, axes, eps, running, then)
         rows, columns = _matrix(x)
         (grid, block), type_ = matrix(rows, columns), x.dtype.char
         averages = (None, None, 0.0) if running is None else running
@@ -30,7 +37,7 @@ class CudaNorm(NormKernels, Launcher):
             "norm", "moments", type_, *finish, x, parts, grid[1], rows, columns, float(eps), *averages, mean, invstd
         )
         self.launch("norm", "normalize", type_, grid, block, x, *_lines(weight, bias), mean, invstd, rows, columns, y)
-        return y, mean, invstd
+        return y if then is None else getattr(self, then)(y, out=y), mean, invstd
 
     def normalize_by(
         self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float, then: str | None = None
@@ -58,7 +65,11 @@ class CudaNorm(NormKernels, Launcher):
         axes: Shape,
         weight_shape: Shape | None,
         bias_shape: Shape | None,
+        then: str | None = None,
+        y: Any = None,
     ) -> tuple[Any, Any, Any]:
+        if then is not None:
+            g = getattr(self, f"{then}_grad")(g, y)
         fits = _is_matrix(x) and axes == _all_but_channels(x) and per_channel(x, weight, mean, invstd)
         if not fits or g.dtype != x.dtype:
             return super().normalize_grad(g, x, weight, mean, invstd, axes, weight_shape, bias_shape)

@@ -39,6 +39,14 @@ class ElementwiseKernels:
         """g where y, the output, is strictly between the limits (or not a number), else 0."""
         return self.xp.where((y <= low) | (y >= high), g.dtype.type(0), g)
 
+    def relu6(self, x: Any, out: Any = None) -> Any:
+        """min(max(x, 0), 6), into ``out`` (which may be x) or a new array."""
+        return self.hardtanh(x, 0.0, 6.0, out)
+
+    def relu6_grad(self, g: Any, y: Any) -> Any:
+        """g where y, the output, is strictly between 0 and 6 (or not a number), else 0."""
+        return self.hardtanh_grad(g, y, 0.0, 6.0)
+
     def sigmoid(self, x: Any, out: Any = None) -> Any:
         """1 / (1 + e⁻ˣ), into ``out`` (which may be x) or a new array. May overflow on the way, to what is right."""
         y = self.xp.negative(x, out=self.xp.empty_like(x) if out is None else out)

@@ -28,7 +28,7 @@ class NormKernels:
     ) -> tuple[Any, Any]:
         """``normalize`` of every channel by a given mean and variance; all four are (C) or None.
 
-        Returns y and 1 / √(variance + eps), (C). ``then`` names a kernel that is applied to y: "relu" or "sigmoid".
+        Returns y and 1 / √(variance + eps), (C). ``then`` names a kernel that is applied to y: "relu", "relu6" or "sigmoid".
         """
         shape = (1, -1) + (1,) * (x.ndim - 2)
         invstd = (1 / self.xp.sqrt(variance + eps)).astype(x.dtype, copy=False)
@@ -38,17 +38,25 @@ class NormKernels:
         return y if then is None else getattr(self, then)(y, out=y), invstd
 
     def normalize_batch(
-        self, x: Any, weight: Any, bias: Any, axes: Shape, eps: float, running: Running | None = None
+        self,
+        x: Any,
+        weight: Any,
+        bias: Any,
+        axes: Shape,
+        eps: float,
+        running: Running | None = None,
+        then: str | None = None,
     ) -> tuple[Any, Any, Any]:
         """``normalize`` by the moments of x itself, towards which ``running`` is moved in place.
 
-        Returns y, mean and 1 / √(variance + eps).
+        Returns y, mean and 1 / √(variance + eps). ``then`` names a kernel that is applied to y: "relu", "relu6" or "sigmoid".
         """
         mean, variance = self.moments(x, axes)
         if running is not None:
             follow(running, mean, variance, x.size // mean.size)
         invstd = 1 / self.xp.sqrt(variance + eps)
-        return self.normalize(x, weight, bias, mean, invstd), mean, invstd
+        y = self.normalize(x, weight, bias, mean, invstd)
+        return y if then is None else getattr(self, then)(y, out=y), mean, invstd
 
     def channel_sums(self, x: Any) -> Any:
         """Sum over all axes but the second: (C)."""
@@ -71,12 +79,17 @@ class NormKernels:
         axes: Shape,
         weight_shape: Shape | None,
         bias_shape: Shape | None,
+        then: str | None = None,
+        y: Any = None,
     ) -> tuple[Any, Any, Any]:
         """Gradients of ``normalize(x, …, *moments(x))`` for x, weight and bias (None where no shape is given).
 
+        If a kernel was applied to the result (``then``, see ``normalize_batch``), y is what came of it, and g its cotangent.
         With x̂ = (x − mean) · invstd and h = g · weight (Ioffe & Szegedy 2015, section 3):
         dL/dx = invstd · (h − mean(h) − x̂ · mean(h · x̂)).
         """
+        if then is not None:
+            g = getattr(self, f"{then}_grad")(g, y)
         xhat = (x - mean) * invstd
         gx = g * xhat
         h, hx = (g, gx) if weight is None else (g * weight, gx * weight)

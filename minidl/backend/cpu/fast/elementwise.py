@@ -65,7 +65,8 @@ def _sigmoid_back(who, part, first, last, g, y, out):
 
 
 @inner
-def _between(v, least, most):
+def between(v, least, most):
+    """v limited to [least, most]; NaN stays."""
     v = least if v < least else v
     return most if v > most else v
 
@@ -77,10 +78,10 @@ def _hardtanh(who, part, first, last, x, low, high, out):
     x, out = x[first:last], out[first:last]
     if data(x) == data(out):
         for k in range(out.size):
-            out[k] = _between(out[k], least, most)
+            out[k] = between(out[k], least, most)
     else:
         for k in range(out.size):
-            out[k] = _between(x[k], least, most)
+            out[k] = between(x[k], least, most)
 
 
 @inner

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.backend.cpu.fast.elementwise import above_zero
+from minidl.backend.cpu.fast.elementwise import above_zero, between
 from minidl.backend.cpu.fast.functions import sigmoid_of
 from minidl.backend.cpu.fast.jit import inner, kernel
 from minidl.backend.cpu.fast.team import address_of, hold, job_of, run
@@ -54,7 +54,7 @@ def _moments(who, part, first, last, x, means, squares):
 
 @inner
 def _normalize(who, part, first, last, x, mean, scale, shift, then, y):
-    """y = (x − mean) · scale + shift, and of that the rectified (``then`` is 1), or the sigmoid (2; of float32)."""
+    """y = (x − mean) · scale + shift, and of that the rectified (``then`` is 1), the sigmoid (2; of float32) or ReLU6 (3)."""
     width = x.shape[1]
     for start in range(first, last, BLOCK):
         stop = min(start + BLOCK, last)
@@ -69,12 +69,33 @@ def _normalize(who, part, first, last, x, mean, scale, shift, then, y):
         elif then == 2:
             for k in range(block.size):
                 block[k] = sigmoid_of(block[k])
+        elif then == 3:
+            for k in range(block.size):
+                block[k] = between(block[k], y.dtype.type(0), y.dtype.type(6))
 
 
 @inner
-def _sums(who, part, first, last, g, x, mean, totals, products):
-    """Σ g and Σ g · (x − mean) of every column over some rows: into totals[part], products[part] (float64)."""
+def _through(then, g, y, line):
+    """The cotangent of what became y by ``then`` (see ``_normalize``; not 0), for the cotangent g of y: into ``line``."""
+    zero, one = g.dtype.type(0), g.dtype.type(1)
+    if then == 2:
+        for k in range(line.size):
+            line[k] = g[k] * (y[k] * (one - y[k]))
+        return line
+    most = g.dtype.type(6 if then == 3 else np.nan)  # nothing is above that
+    for k in range(line.size):
+        line[k] = zero if (y[k] <= zero) | (y[k] >= most) else g[k]
+    return line
+
+
+@inner
+def _sums(who, part, first, last, g, x, mean, then, y, totals, products):
+    """Σ g and Σ g · (x − mean) of every column over some rows: into totals[part], products[part] (float64).
+
+    With ``then`` g is first taken back through what made y, see ``_through``.
+    """
     width = x.shape[1]
+    line = np.empty(width, x.dtype)
     total, product = totals[part], products[part]
     sum_g, sum_gx = np.empty(width, x.dtype), np.empty(width, x.dtype)
     for k in range(width):
@@ -84,6 +105,8 @@ def _sums(who, part, first, last, g, x, mean, totals, products):
             sum_g[k] = sum_gx[k] = 0
         for i in range(start, min(start + BLOCK, last)):
             row, cotangent = x[i], g[i]
+            if then:
+                cotangent = _through(then, cotangent, y[i], line)
             for k in range(width):
                 sum_g[k] += cotangent[k]
                 sum_gx[k] += cotangent[k] * (row[k] - mean[k])
@@ -93,11 +116,14 @@ def _sums(who, part, first, last, g, x, mean, totals, products):
 
 
 @inner
-def _back(who, part, first, last, g, x, mean, a, b, c, dx):
-    """dx = a · g + b · (x − mean) + c."""
+def _back(who, part, first, last, g, x, mean, then, y, a, b, c, dx):
+    """dx = a · g + b · (x − mean) + c; for ``then`` see ``_sums``."""
     width = x.shape[1]
+    line = np.empty(width, x.dtype)
     for i in range(first, last):
         row, cotangent, target = x[i], g[i], dx[i]
+        if then:
+            cotangent = _through(then, cotangent, y[i], line)
         for k in range(width):
             target[k] = a[k] * cotangent[k] + (b[k] * (row[k] - mean[k]) + c[k])
 
@@ -157,7 +183,7 @@ def normalize_by(team, x, repeats, weight, bias, mean, variance, eps, then, y, i
 
 @kernel
 def normalize_batch(
-    team, x, repeats, weight, bias, eps, running_mean, running_variance, momentum, y, mean, invstd
+    team, x, repeats, weight, bias, eps, running_mean, running_variance, momentum, then, y, mean, invstd
 ):  # fmt: skip
     """Batch normalisation, and the statistics of every channel.
 
@@ -165,6 +191,7 @@ def normalize_batch(
         x, y: (positions / repeats, repeats · C).
         weight, bias: (C), or empty.
         running_mean, running_variance: (C), moved towards the batch's by ``momentum``; or empty.
+        then: what is done to y in the same pass, see ``_normalize``.
         mean, invstd: (C), to be filled.
     """
     _, _, length, parts = team
@@ -191,7 +218,7 @@ def normalize_batch(
         for k in range(channels):
             running_mean[k] = keep * running_mean[k] + fresh * mean[k]
             running_variance[k] = keep * running_variance[k] + unbiased * variance[k]
-    normalize_by(team, x, repeats, weight, bias, mean, variance, eps, 0, y, invstd)
+    normalize_by(team, x, repeats, weight, bias, mean, variance, eps, then, y, invstd)
 
 
 @kernel
@@ -210,13 +237,16 @@ def channel_sums(team, x, sums):
 
 
 @kernel
-def normalize_back(team, g, x, repeats, weight, mean, invstd, dx, dweight, dbias):
-    """The gradients of batch normalisation: dx, and those of weight and bias, (C) each; weight may be empty."""
+def normalize_back(team, g, x, repeats, weight, mean, invstd, then, y, dx, dweight, dbias):
+    """The gradients of batch normalisation: dx, and those of weight and bias, (C) each; weight may be empty.
+
+    ``then`` is what was done to the result (see ``_normalize``), y what came of it (empty if nothing), and g its cotangent.
+    """
     _, _, _, parts = team
     channels = mean.size
     totals, products = np.empty((parts, x.shape[1])), np.empty((parts, x.shape[1]))
     middle = _repeat(mean, repeats)
-    arguments = (g, x, middle, totals, products)
+    arguments = (g, x, middle, then, y, totals, products)
     run(team, _sums_job(arguments), address_of(arguments))
     total, product, count = np.zeros(channels), np.zeros(channels), len(x) * repeats
     for part in range(parts):
@@ -230,6 +260,6 @@ def normalize_back(team, g, x, repeats, weight, mean, invstd, dx, dweight, dbias
         factor = inverse * weight[k] if weight.size else inverse
         a[k], b[k], c[k] = factor, -factor * inverse * inverse * product[k] / count, -factor * total[k] / count
         dweight[k], dbias[k] = product[k] * inverse, total[k]
-    factors = (g, x, middle, _repeat(a, repeats), _repeat(b, repeats), _repeat(c, repeats), dx)
+    factors = (g, x, middle, then, y, _repeat(a, repeats), _repeat(b, repeats), _repeat(c, repeats), dx)
     run(team, _back_job(factors), address_of(factors))
     hold(factors)
