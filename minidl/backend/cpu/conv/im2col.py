@@ -76,7 +76,9 @@ def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> n
     (kh, kw), c, o, width = conv.kernel, conv.c, conv.o, conv.out[1]
     rows, size = conv.n * conv.out[0], kh * kw * c
     turned = o % 16 != 0 and size % 16 == 0  # the vectors then run along the windows
-    pieces = 1 if size * o > 1 << 16 else 4  # with many weights every further sum costs more than idle time
+    pieces = (
+        1 if size * o > 1 << 16 else 2 if size * o > 1 << 12 else 4
+    )  # with many weights every further sum costs more than idle time
     shape = (o, size) if turned else (size, o)
     if conv.dtype == "float32" and (o % 16 == 0 or turned):
         crew = team(rows, _least(conv, width, PART), pieces)

@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl.backend.cpu.fast.elementwise import above_zero, between
 from minidl.backend.cpu.fast.functions import sigmoid_of
-from minidl.backend.cpu.fast.jit import inner, kernel
+from minidl.backend.cpu.fast.jit import data, inner, kernel
 from minidl.backend.cpu.fast.team import address_of, hold, job_of, run
 
 BLOCK = 64  # rows at a time: they stay in the first-level cache
@@ -89,13 +89,12 @@ def _through(then, g, y, line):
 
 
 @inner
-def _sums(who, part, first, last, g, x, mean, then, y, totals, products):
+def _sums(who, part, first, last, g, x, mean, then, y, dx, totals, products):
     """Σ g and Σ g · (x − mean) of every column over some rows: into totals[part], products[part] (float64).
 
-    With ``then`` g is first taken back through what made y, see ``_through``.
+    With ``then`` g is first taken back through what made y (see ``_through``), and is left in dx.
     """
     width = x.shape[1]
-    line = np.empty(width, x.dtype)
     total, product = totals[part], products[part]
     sum_g, sum_gx = np.empty(width, x.dtype), np.empty(width, x.dtype)
     for k in range(width):
@@ -106,7 +105,7 @@ def _sums(who, part, first, last, g, x, mean, then, y, totals, products):
         for i in range(start, min(start + BLOCK, last)):
             row, cotangent = x[i], g[i]
             if then:
-                cotangent = _through(then, cotangent, y[i], line)
+                cotangent = _through(then, cotangent, y[i], dx[i])
             for k in range(width):
                 sum_g[k] += cotangent[k]
                 sum_gx[k] += cotangent[k] * (row[k] - mean[k])
@@ -116,14 +115,16 @@ def _sums(who, part, first, last, g, x, mean, then, y, totals, products):
 
 
 @inner
-def _back(who, part, first, last, g, x, mean, then, y, a, b, c, dx):
-    """dx = a · g + b · (x − mean) + c; for ``then`` see ``_sums``."""
+def _back(who, part, first, last, g, x, mean, a, b, c, dx):
+    """dx = a · g + b · (x − mean) + c; g may be dx."""
     width = x.shape[1]
-    line = np.empty(width, x.dtype)
+    in_place = data(g) == data(dx)
     for i in range(first, last):
         row, cotangent, target = x[i], g[i], dx[i]
-        if then:
-            cotangent = _through(then, cotangent, y[i], line)
+        if in_place:
+            for k in range(width):
+                target[k] = a[k] * target[k] + (b[k] * (row[k] - mean[k]) + c[k])
+            continue
         for k in range(width):
             target[k] = a[k] * cotangent[k] + (b[k] * (row[k] - mean[k]) + c[k])
 
@@ -246,7 +247,7 @@ def normalize_back(team, g, x, repeats, weight, mean, invstd, then, y, dx, dweig
     channels = mean.size
     totals, products = np.empty((parts, x.shape[1])), np.empty((parts, x.shape[1]))
     middle = _repeat(mean, repeats)
-    arguments = (g, x, middle, then, y, totals, products)
+    arguments = (g, x, middle, then, y, dx, totals, products)
     run(team, _sums_job(arguments), address_of(arguments))
     total, product, count = np.zeros(channels), np.zeros(channels), len(x) * repeats
     for part in range(parts):
@@ -260,6 +261,6 @@ def normalize_back(team, g, x, repeats, weight, mean, invstd, then, y, dx, dweig
         factor = inverse * weight[k] if weight.size else inverse
         a[k], b[k], c[k] = factor, -factor * inverse * inverse * product[k] / count, -factor * total[k] / count
         dweight[k], dbias[k] = product[k] * inverse, total[k]
-    factors = (g, x, middle, then, y, _repeat(a, repeats), _repeat(b, repeats), _repeat(c, repeats), dx)
+    factors = (dx if then else g, x, middle, _repeat(a, repeats), _repeat(b, repeats), _repeat(c, repeats), dx)
     run(team, _back_job(factors), address_of(factors))
     hold(factors)
