@@ -132,7 +132,7 @@ def test_cross_entropy(rows: int, columns: int, started: set[str]) -> None:
         for scale in np.array(0.3), 0.7:
             arguments = theirs[2], kept, ignored, scale
             close([cuda_on_cpu.cross_entropy_grad(*arguments)], [reference.cross_entropy_grad(*arguments)])
-    for wrong in (columns,), (columns, columns + 2), (-1, columns), (-1, -3):
+    for wrong in (columns,), (2**63 - 1,), (columns, columns + 2), (-1, columns), (-1, -3):
         bad = np.append(labels, wrong)
         with pytest.raises(IndexError, match=f"^{min(wrong) if min(wrong) < 0 else max(wrong)}$"):
             cuda_on_cpu.cross_entropy(np.zeros((len(bad), columns)), bad, -100)
@@ -167,6 +167,7 @@ def test_functions_of_single_elements(lie: str, started: set[str]) -> None:
             out = np.empty_like(x)
             assert getattr(cuda_on_cpu, name)(*arguments, out=out) is out
             close([out], [theirs])
+    close([cuda_on_cpu.add(2.0, x), cuda_on_cpu.add(x, 2.0)], [2 + x, x + 2])
     total, other = x.copy(order="K"), x.copy(order="K")
     cuda_on_cpu.add_into(total, g)
     reference.add_into(other, g)

@@ -15,6 +15,8 @@ import pytest
 
 import minidl
 from minidl import nn
+from minidl.nn import functional as F
+from tests.elsewhere import elsewhere
 
 Array = np.ndarray
 
@@ -199,6 +201,43 @@ def test_conv1d_is_conv2d_without_height(mode: str) -> None:
         conv2d(padded[:, 2 * g : 2 * g + 2, None], w[3 * g : 3 * g + 3, :, None], (1, 2), (1, 2)) for g in range(2)
     ]
     close(one(x), np.concatenate(halves, axis=1)[:, :, 0] + one.bias.detach().numpy()[:, None])
+
+
+@pytest.mark.parametrize("device", ["cpu", elsewhere.name])
+@pytest.mark.parametrize("channels", [3, 16])
+def test_conv_transpose2d_with_more_room_than_its_pixels_fill(channels: int, device: str) -> None:
+    """With 1×1 kernels every pixel is its own window, but not all of the larger image is one."""
+    minidl.manual_seed(0)
+    x, w, b = minidl.randn(2, channels, 4, 5), minidl.randn(channels, 16, 1, 1), minidl.randn(16)
+    x, w, b = (t.to(device).requires_grad_() for t in (x, w, b))
+    y = F.conv_transpose2d(x, w, b, dilation=2, output_padding=1)
+    g = minidl.randn(*y.shape).to(device)
+    y.backward(g)
+    xs, ws, gs = (t.detach().cpu().numpy().astype(float) for t in (x, w, g))
+    expected = np.zeros((2, 16, 5, 6))
+    expected[:, :, :4, :5] = np.einsum("nchw,cok->nohw", xs, ws[..., 0])
+    inside = gs[:, :, :4, :5]
+    pairs = [
+        (y, expected + b.detach().cpu().numpy().reshape(-1, 1, 1)),
+        (x.grad, np.einsum("nohw,cok->nchw", inside, ws[..., 0])),
+        (w.grad, np.einsum("nchw,nohw->co", xs, inside)[..., None, None]),
+    ]
+    for found, wanted in pairs:
+        np.testing.assert_allclose(found.detach().cpu().numpy(), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_conv2d_takes_its_numbers_in_any_form() -> None:
+    """And what it remembers of one form does not reach another."""
+    x, w = minidl.randn(2, 3, 7, 7).requires_grad_(), minidl.randn(16, 3, 3, 3)
+    with pytest.raises(TypeError, match=r"groups must be a whole number, got 1\.0"):
+        F.conv2d(x, w, groups=1.0)
+    stride = minidl.tensor([2, 2])
+    for form in 2, [2, 2], (2, 2), np.array([2, 2]), (np.array(2), 2), stride:
+        y = F.conv2d(x, w, stride=form, groups=np.int8(1))
+        assert y.shape == (2, 16, 3, 3)
+        y.sum().backward()
+    stride.fill_(1)
+    assert F.conv2d(x, w, stride=stride).shape == F.conv2d(x, w, stride=True).shape == (2, 16, 5, 5)
 
 
 @pytest.mark.parametrize(("groups", "dilation", "output_padding"), [(1, 1, 0), (2, 1, 1), (1, 2, (1, 0))])

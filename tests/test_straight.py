@@ -279,5 +279,8 @@ def test_what_is_not_joined() -> None:
         assert nodes(nn.Sequential(nn.BatchNorm1d(4), nn.ReLU())(x)) == plain
     with pytest.raises(ValueError, match=r"expected 4D input \(got 2D input\), in Sequential.0"):
         nn.Sequential(nn.BatchNorm2d(4), nn.ReLU())(x)
+    assert nn.Sequential()(x) is x
+    with pytest.raises(ValueError, match=r"then='tanh' is none of 'relu', 'relu6', 'sigmoid', in BatchNorm1d"):
+        nn.BatchNorm1d(4)(x, "tanh")
     y = nn.BatchNorm1d(4).eval()(x, "relu")  # asked for by hand
     assert nodes(y) == ["ReLU", "NormalizeBy"]

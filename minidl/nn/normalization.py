@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import minidl
@@ -89,9 +90,10 @@ class _BatchNorm(_AffineNorm):
     def forward(self, input: Tensor, then: str | None = None) -> Tensor:
         """``then``: an activation to apply to the result (see ``F.batch_norm``), which a `Sequential` asks for."""
         self._check_input_dim(input)
+        norm = F.batch_norm if then is None else partial(F.batch_norm, then=then)
         mean, var, weight, bias, batches = tensors_of(self, *_TENSORS)
         if not self.training and mean is not None and var is not None:
-            return F.batch_norm(input, mean, var, weight, bias, eps=self.eps, then=then)
+            return norm(input, mean, var, weight, bias, eps=self.eps)
         factor = 0.0 if self.momentum is None else self.momentum
         track = self.training and self.track_running_stats
         if track and batches is not None:
@@ -101,7 +103,7 @@ class _BatchNorm(_AffineNorm):
                 factor = 1.0 / batches.item()
         if not track:  # nothing is to be updated
             mean = var = None
-        return F.batch_norm(input, mean, var, weight, bias, True, factor, self.eps, then=then)
+        return norm(input, mean, var, weight, bias, True, factor, self.eps)
 
     def extra_repr(self) -> str:
         return (

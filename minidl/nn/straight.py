@@ -59,7 +59,7 @@ def straight(modules: Iterable[Module], input: Any) -> Any:
 
 def _recorded(row: list[Module], input: Any) -> Any:
     done = False  # whether the last module has done the following one, too
-    for module, following in zip(row, [*row[1:], None], strict=True):
+    for module, following in zip(row, [*row[1:], None], strict=False):
         if done:
             done = False
             continue

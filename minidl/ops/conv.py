@@ -3,6 +3,7 @@ gradients of each are the other two: so the family is closed, and derivatives of
 
 from __future__ import annotations
 
+import operator
 from functools import lru_cache
 from typing import Any
 
@@ -121,6 +122,20 @@ def pair(value: Any, name: str) -> Pair:
     return value
 
 
+def _plain(value: Any) -> Any:
+    """A number, a text, or a tuple of numbers, for any arrays or Tensors of them: what may be remembered."""
+    if type(value) is int or isinstance(value, str):
+        return value
+    return int(value) if isinstance(value, int) else tuple([int(v) for v in value])
+
+
+def _whole(groups: Any) -> int:
+    try:
+        return operator.index(groups)
+    except TypeError:
+        raise TypeError(f"conv2d: groups must be a whole number, got {groups!r}{at_place()}") from None
+
+
 def _geometry(weight: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> tuple[Any, ...]:
     """The parameters of a convolution in full: padding as ((top, bottom), (left, right))."""
     stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
@@ -148,7 +163,7 @@ def _geometry(weight: Any, stride: Any, padding: Any, dilation: Any, groups: int
 Shape = tuple[int, ...]
 
 
-@lru_cache(maxsize=512, typed=True)
+@lru_cache(maxsize=512)
 def _checked(
     x: Shape, weight: Shape, bias: Shape | None, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> tuple[Any, ...]:
@@ -220,9 +235,9 @@ def conv2d(
             raise RuntimeError(
                 f"conv2d: Input type ({input.dtype}) and {name} type ({t.dtype}) should be the same{at_place()}"
             )
-    stride, padding, dilation = (tuple(v) if type(v) is list else v for v in (stride, padding, dilation))
+    stride, padding, dilation = (_plain(v) for v in (stride, padding, dilation))
     shapes = tuple(input.shape), tuple(weight.shape), None if bias is None else tuple(bias.shape)
-    return Conv2d(*_checked(*shapes, stride, padding, dilation, groups))(input, weight, bias)
+    return Conv2d(*_checked(*shapes, stride, padding, dilation, _whole(groups)))(input, weight, bias)
 
 
 def conv1d(
@@ -258,7 +273,7 @@ def conv_transpose2d(
     if input.ndim == 3:
         batch = conv_transpose2d(unsqueeze(input, 0), weight, bias, stride, padding, output_padding, groups, dilation)
         return squeeze(batch, 0)
-    geometry = _geometry(weight.shape, stride, padding, dilation, groups)
+    geometry = _geometry(weight.shape, stride, padding, dilation, _whole(groups))
     if input.ndim != 4 or input.shape[1] != weight.shape[0]:
         raise RuntimeError(
             f"conv_transpose2d: input has shape {tuple(input.shape)}, weight {tuple(weight.shape)} expects "

@@ -186,12 +186,14 @@ def batch_norm(
         then: an activation that is applied to the result ("relu", "relu6" or "sigmoid"), in training in the same pass.
 
     Raises:
-        ValueError: in training, if there is only one value per channel.
+        ValueError: in training, if there is only one value per channel; for another ``then``.
         RuntimeError: if the sizes do not fit.
     """
     shape = tuple(input.shape)
     if len(shape) < 2:
         raise RuntimeError(f"batch_norm: expected at least 2D input (N, C, ...), got shape {shape}{at_place()}")
+    if then is not None and then not in ACTIVATIONS:
+        raise ValueError(f"batch_norm: then={then!r} is none of {', '.join(map(repr, ACTIVATIONS))}{at_place()}")
     channels = shape[1]
     line = (channels,)
     for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):

@@ -49,7 +49,7 @@ class CudaConv(CudaWindows):
             self._depthwise("input_grad", (nhwc(self.xp, g), weight), x, size, out, kernel, geometry)
         elif groups == 1 and self._at_once(g.size // max(1, o) * kernel[0] * kernel[1] * cg, g, weight):
             windows = nhwc(self.xp, g).reshape(-1, o).dot(_matrix(weight).T)
-            if _is_pointwise(kernel, geometry):
+            if _is_pointwise(kernel, geometry) and tuple(size) == tuple(out):
                 x = windows.reshape(n, *size, cg)
             else:
                 x = self.fold_nhwc(windows.reshape(n, *out, *kernel, cg), size, *geometry)
@@ -81,7 +81,7 @@ class CudaConv(CudaWindows):
         """The windows of x as the rows of a matrix: (N·OH·OW, KH·KW·C)."""
         stride, padding, dilation = geometry
         n, c = x.shape[:2]
-        if _is_pointwise(kernel, geometry):
+        if _is_pointwise(kernel, geometry) and x.shape[2:] == tuple(out):
             return nhwc(self.xp, x).reshape(-1, c)
         windows = self.unfold_nhwc(x.transpose(0, 2, 3, 1), tuple(kernel), stride, padding, dilation, tuple(out))
         return windows.reshape(n * out[0] * out[1], -1)
@@ -113,7 +113,7 @@ def _matrix(weight: Any) -> Any:
 
 
 def _is_pointwise(kernel: Any, geometry: Any) -> bool:
-    """Whether every pixel is its own window."""
+    """Whether every output pixel's window is a pixel."""
     stride, padding, _ = geometry
     return tuple(kernel) == stride == (1, 1) and padding == ((0, 0), (0, 0))
 

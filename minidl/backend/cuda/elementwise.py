@@ -27,11 +27,12 @@ class CudaElementwise(ElementwiseKernels, Launcher):
         return y.transpose(0, 3, 1, 2)
 
     def add(self, a: Any, b: Any) -> Any:
-        y = self._one_kernel("add", (a, b)) if isinstance(b, self.xp.ndarray) else None
+        are_arrays = isinstance(a, self.xp.ndarray) and isinstance(b, self.xp.ndarray)
+        y = self._one_kernel("add", (a, b)) if are_arrays else None
         return super().add(a, b) if y is None else y
 
     def add_into(self, total: Any, x: Any) -> None:
-        if self._one_kernel("add", (total, x), out=total) is None:
+        if not isinstance(x, self.xp.ndarray) or self._one_kernel("add", (total, x), out=total) is None:
             super().add_into(total, x)
 
     def relu(self, x: Any, out: Any = None) -> Any:

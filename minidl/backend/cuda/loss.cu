@@ -26,14 +26,15 @@ extern "C" __global__ void cross_entropy_rows(
 extern "C" __global__ void cross_entropy_total(
     const double* losses, const Int* labels, Int ignored, Int rows, Real* loss, Int* facts)
 {
-    double sum = 0, count = 0, low = 0, high = 0; // labels this large are exact
+    const double far = 1ll << 52; // doubles are exact up to here
+    double sum = 0, count = 0, low = 0, high = 0;
     for (Int row = threadIdx.y; row < rows; row += blockDim.y) {
         const Int label = labels[row];
         if (label == ignored) continue;
         sum += losses[row];
         count += 1;
-        low = fmin(low, (double)label);
-        high = fmax(high, (double)label);
+        low = fmax(fmin(low, (double)label), -far);
+        high = fmin(fmax(high, (double)label), far);
     }
     sum = over_rows(sum);
     count = over_rows(count);

@@ -158,7 +158,8 @@ class ConvKernels:
     ) -> Any:
         """The windows of an NHWC array as one matrix per group: (G, N·OH·OW, KH·KW·C/G)."""
         n, _, _, c = x.shape
-        if kernel == (1, 1) and stride == (1, 1) and padding == ((0, 0), (0, 0)):  # every pixel is its own window
+        pixels = kernel == (1, 1) and stride == (1, 1) and padding == ((0, 0), (0, 0)) and x.shape[1:3] == tuple(out)
+        if pixels:  # every one is its own window
             windows = x
         else:
             windows = self.unfold_nhwc(x, kernel, stride, padding, dilation, out)

@@ -58,7 +58,7 @@ class Convolution:
     @cached_property
     def is_plain(self) -> bool:
         """Whether every pixel is its own window."""
-        return self.kernel == (1, 1) and self.stride == (1, 1) and self.padded == self.size
+        return self.kernel == (1, 1) and self.stride == (1, 1) and self.padded == self.size == self.out
 
     def __str__(self) -> str:
         text = f"{self.n}×{self.c}×{self.size[0]}×{self.size[1]} by {self.o}×{self.c // self.groups}×"
