@@ -36,6 +36,16 @@ def _row(x, image, y, left, zeros, pixel, tap):
 
 
 @inner
+def _rows(x, image, out_y, column, zeros, stride, padding, dilation):
+    """The three ``_row``s that the taps of the output row ``out_y`` lie in, from the output column ``column`` on."""
+    top, left = out_y * stride[0] - padding[0], column * stride[1] - padding[1]
+    x0, p0, t0 = _row(x, image, top, left, zeros, stride[1], dilation[1])
+    x1, p1, t1 = _row(x, image, top + dilation[0], left, zeros, stride[1], dilation[1])
+    x2, p2, t2 = _row(x, image, top + 2 * dilation[0], left, zeros, stride[1], dilation[1])
+    return x0, p0, t0, x1, p1, t1, x2, p2, t2
+
+
+@inner
 def _depthwise(who, part, first, last, x, taps, bias, stride, padding, dilation, y):
     """The output rows ``first`` to ``last`` of y (N, OH, OW, C)."""
     _, height, width, c = x.shape
@@ -47,10 +57,8 @@ def _depthwise(who, part, first, last, x, taps, bias, stride, padding, dilation,
         image, out_y = row // out_height, row % out_height
         top = out_y * stride[0] - padding[0]
         if end > begin:
-            left = begin * stride[1] - padding[1]
-            x0, p0, t0 = _row(x, image, top, left, zeros, stride[1], dilation[1])
-            x1, p1, t1 = _row(x, image, top + dilation[0], left, zeros, stride[1], dilation[1])
-            x2, p2, t2 = _row(x, image, top + 2 * dilation[0], left, zeros, stride[1], dilation[1])
+            rows = _rows(x, image, out_y, begin, zeros, stride, padding, dilation)
+            x0, p0, t0, x1, p1, t1, x2, p2, t2 = rows
             to = data(y) + (row * out_width + begin) * c * 4
             for k in range(0, c * 4, LANES * 4):
                 convolve_channels(
@@ -138,10 +146,8 @@ def _weight_grad(who, part, first, last, g, x, stride, padding, dilation, sums):
     for row in range(first, last):
         image, out_y = row // out_height, row % out_height
         if end > begin:
-            top, left = out_y * stride[0] - padding[0], begin * stride[1] - padding[1]
-            x0, p0, t0 = _row(x, image, top, left, zeros, stride[1], dilation[1])
-            x1, p1, t1 = _row(x, image, top + dilation[0], left, zeros, stride[1], dilation[1])
-            x2, p2, t2 = _row(x, image, top + 2 * dilation[0], left, zeros, stride[1], dilation[1])
+            rows = _rows(x, image, out_y, begin, zeros, stride, padding, dilation)
+            x0, p0, t0, x1, p1, t1, x2, p2, t2 = rows
             at = data(g) + (row * out_width + begin) * c * 4
             for k in range(0, c * 4, LANES * 4):
                 correlate_channels(
