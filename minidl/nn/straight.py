@@ -65,27 +65,24 @@ def _recorded(row: list[Module], input: Any) -> Any:
             continue
         known = JOINED.get(type(module))
         then = known.get(type(following)) if known and module.training and not anomaly.on else None
-        if then is not None and following is not None and _is_plain(module) and _is_plain(following):
+        pair = module, following
+        if then is not None and all(_is_plain(m, FORWARD[type(m)]) for m in pair if m is not None):
             input, done = module(input, then), True
         else:
             input = module(input)
     return input
 
 
-def _is_plain(module: Module) -> bool:
-    """Whether calling the module is to call its class's own ``forward`` and nothing else."""
+def _is_plain(module: Module, forward: Any) -> bool:
+    """Whether calling the module is to call this ``forward`` and nothing else."""
     hooked = module._forward_pre_hooks or module._forward_hooks or module._backward_hooks
-    return type(module).forward is FORWARD[type(module)] and not hooked and "forward" not in module.__dict__
+    return type(module).forward is forward and not hooked and "forward" not in module.__dict__
 
 
 def _step(module: Module) -> Step | None:
     """The step that stands for a module's ``forward``, if calling the module is to call that and nothing else."""
     known = STEPS.get(type(module))
-    if known is None or "forward" in module.__dict__:
-        return None
-    step, forward = known
-    hooked = module._forward_pre_hooks or module._forward_hooks or module._backward_hooks
-    return step if type(module).forward is forward and not hooked else None
+    return known[0] if known and _is_plain(module, known[1]) else None
 
 
 def _then(module: Module, following: Module) -> str | None:

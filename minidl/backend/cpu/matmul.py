@@ -54,7 +54,7 @@ class CpuMatmul(MatmulKernels):
         else:
             _note(a, b, "BLAS", "no compiled kernels" if fast is None else "dtype, layout or shape")
             return _by_blas(a, b, bias, None if then is None else getattr(self, then))
-        return y if then is None else getattr(self, then)(y, out=y)
+        return self._after(then, y)
 
 
 def _compiled(fast: Any, a: np.ndarray, b: np.ndarray, bias: np.ndarray, rectified: bool) -> np.ndarray:

@@ -46,15 +46,15 @@ class CpuNorm(NormKernels):
             return super().normalize_batch(x, weight, bias, axes, eps, running, then)
         if fast is None:
             y, mean, invstd = _normalize_small(x, weight, bias, axes, eps, running)
-            return y if then is None else getattr(self, then)(y, out=y), mean, invstd
+            return self._after(then, y), mean, invstd
         matrix, repeats = columns
         y, mean, invstd = np.empty_like(x), np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
         w, b = _line(weight, x), _line(bias, x)
         averages = _NO_RUNNING[x.dtype.char] if running is None else running
         code, to = _code(then, x), _matrix(y, repeats)
         fast.normalize_batch(_crew(matrix), matrix, repeats, w, b, eps, *averages, code, to, mean, invstd)
-        if then is not None and not code:
-            y = getattr(self, then)(y, out=y)
+        if not code:
+            y = self._after(then, y)
         shape = (1, -1) if x.ndim == 2 else (1, -1, 1, 1)
         return y, mean.reshape(shape), invstd.reshape(shape)
 
@@ -108,7 +108,7 @@ class CpuNorm(NormKernels):
         y, invstd = np.empty_like(x), np.empty_like(mean)
         code = _code(then, x)
         fast.normalize_by(_crew(matrix), matrix, repeats, *vectors, eps, code, _matrix(y, repeats), invstd)
-        return y if code or then is None else getattr(self, then)(y, out=y), invstd
+        return y if code else self._after(then, y), invstd
 
     def normalize(self, x: Any, weight: Any, bias: Any, mean: Any, invstd: Any) -> Any:
         axes = tuple(i for i in range(x.ndim) if i != 1)
@@ -153,8 +153,8 @@ class CpuNorm(NormKernels):
         fast = fast_kernels()
         columns = _columns(x, axes)
         code = 0 if fast is None or columns is None else _code(then, x)
-        if then is not None and not code:
-            g = getattr(self, f"{then}_grad")(g, y)
+        if not code:
+            g = self._before(then, g, y)
         if columns is None or not per_channel(x, weight, None, mean, invstd):
             return super().normalize_grad(g, x, weight, mean, invstd, axes, weight_shape, bias_shape)
         matrix, repeats = columns
@@ -251,12 +251,10 @@ def _columns(x: np.ndarray, axes: Shape) -> tuple[np.ndarray, int] | None:
     """Positions × channels, and how many positions make one row; None if x does not lie like that in memory."""
     if x.size == 0 or x.dtype.char not in "fd" or x.ndim not in (2, 4) or axes != ((0,) if x.ndim == 2 else (0, 2, 3)):
         return None
-    channels = x.shape[1]
-    rows = x if x.ndim == 2 else x.transpose(0, 2, 3, 1)
-    if not rows.flags.c_contiguous:
+    if not (x if x.ndim == 2 else x.transpose(0, 2, 3, 1)).flags.c_contiguous:
         return None
-    repeats = _repeats(x.size, channels)
-    return rows if repeats == 1 and x.ndim == 2 else rows.reshape(-1, repeats * channels), repeats
+    repeats = _repeats(x.size, x.shape[1])
+    return _matrix(x, repeats), repeats
 
 
 @lru_cache(maxsize=512)

@@ -19,6 +19,13 @@ __device__ Place place(Int at, Int height, Int width, Int channels)
     return p;
 }
 
+// Of `count` windows, `stride` apart, the one that begins at `place`; -1 if none does.
+__device__ int window_at(int place, int stride, int count)
+{
+    const int window = place / stride;
+    return place < 0 || window * stride != place || window >= count ? -1 : window;
+}
+
 // For matrices (rows, columns): a thread keeps to one column, and goes down the rows in steps of all threads of its column.
 __device__ Int column_of_thread() { return blockIdx.x * (Int)blockDim.x + threadIdx.x; }
 __device__ Int first_row() { return blockIdx.y * (Int)blockDim.y + threadIdx.y; }

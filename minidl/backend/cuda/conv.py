@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.backend.cuda.launch import MOST, blocks, matrix
+from minidl.backend.cuda.launch import MOST, blocks, geometry, matrix
 from minidl.backend.cuda.layout import nhwc
 from minidl.backend.cuda.windows import CudaWindows
 from minidl.backend.reference.conv import Padding, Pair, output_size
@@ -25,13 +25,13 @@ class CudaConv(CudaWindows):
         n, c, h, w = x.shape
         o, _, *kernel = weight.shape
         out = [output_size((h, w)[i], kernel[i], stride[i], padding[i], dilation[i]) for i in range(2)]
-        pixels, geometry = n * out[0] * out[1], (stride, padding, dilation)
+        pixels, steps = n * out[0] * out[1], (stride, padding, dilation)
         if groups == c == o and _is_small(pixels * c, x.size) and _are_floats(x, weight, bias):
             y = self.xp.empty((n, *out, c), dtype=x.dtype)
-            self._depthwise("forward", (nhwc(self.xp, x), weight, bias), y, (h, w), out, kernel, geometry)
+            self._depthwise("forward", (nhwc(self.xp, x), weight, bias), y, (h, w), out, kernel, steps)
         elif groups == 1 and self._at_once(pixels * kernel[0] * kernel[1] * c, x, weight):
             y = self.xp.empty((n, *out, o), dtype=x.dtype)
-            self._rows(x, kernel, geometry, out).dot(_matrix(weight), y.reshape(pixels, o))
+            self._rows(x, kernel, steps, out).dot(_matrix(weight), y.reshape(pixels, o))
             if bias is not None:
                 y += bias
         else:
@@ -43,16 +43,16 @@ class CudaConv(CudaWindows):
     ) -> Any:
         n, o, *out = g.shape
         _, cg, *kernel = weight.shape
-        geometry = stride, padding, dilation
+        steps = stride, padding, dilation
         if groups == o and cg == 1 and _is_small(n * o * size[0] * size[1], g.size) and _are_floats(g, weight):
             x = self.xp.empty((n, *size, o), dtype=g.dtype)
-            self._depthwise("input_grad", (nhwc(self.xp, g), weight), x, size, out, kernel, geometry)
+            self._depthwise("input_grad", (nhwc(self.xp, g), weight), x, size, out, kernel, steps)
         elif groups == 1 and self._at_once(g.size // max(1, o) * kernel[0] * kernel[1] * cg, g, weight):
             windows = nhwc(self.xp, g).reshape(-1, o).dot(_matrix(weight).T)
-            if _is_pointwise(kernel, geometry) and tuple(size) == tuple(out):
+            if _is_pointwise(kernel, steps) and tuple(size) == tuple(out):
                 x = windows.reshape(n, *size, cg)
             else:
-                x = self.fold_nhwc(windows.reshape(n, *out, *kernel, cg), size, *geometry)
+                x = self.fold_nhwc(windows.reshape(n, *out, *kernel, cg), size, *steps)
         else:
             return super().conv2d_input_grad(g, weight, size, stride, padding, dilation, groups)
         return x.transpose(0, 3, 1, 2)
@@ -62,26 +62,26 @@ class CudaConv(CudaWindows):
     ) -> Any:
         n, o, *out = g.shape
         c, *size = x.shape[1:]
-        pixels, taps, geometry = n * out[0] * out[1], kernel[0] * kernel[1], (stride, padding, dilation)
+        pixels, taps, steps = n * out[0] * out[1], kernel[0] * kernel[1], (stride, padding, dilation)
         if groups == c == o and _is_small(g.size, x.size) and _are_floats(g, x):
             weight = self.xp.empty((o, 1, *kernel), dtype=g.dtype)
             grid, block = matrix(pixels, taps * c)
             parts = self.xp.empty((grid[1], taps * c), dtype="float64")
             arrays = nhwc(self.xp, g), nhwc(self.xp, x)
-            numbers = _numbers(size, c, out, kernel, geometry)
+            numbers = geometry(size, c, out, kernel, *steps)
             self.launch("depthwise", "weight_parts", g.dtype.char, grid, block, *arrays, pixels, *numbers, parts)
             self.launch("depthwise", "weight_grad", g.dtype.char, (grid[0], 1), block, parts, grid[1], taps, c, weight)
             return weight
         if groups == 1 and self._at_once(pixels * taps * c, g, x):
-            product = nhwc(self.xp, g).reshape(pixels, o).T.dot(self._rows(x, kernel, geometry, out))
+            product = nhwc(self.xp, g).reshape(pixels, o).T.dot(self._rows(x, kernel, steps, out))
             return product.reshape(o, *kernel, c).transpose(0, 3, 1, 2)
         return super().conv2d_weight_grad(g, x, kernel, stride, padding, dilation, groups)
 
-    def _rows(self, x: Any, kernel: Any, geometry: Any, out: Any) -> Any:
+    def _rows(self, x: Any, kernel: Any, steps: Any, out: Any) -> Any:
         """The windows of x as the rows of a matrix: (N·OH·OW, KH·KW·C)."""
-        stride, padding, dilation = geometry
+        stride, padding, dilation = steps
         n, c = x.shape[:2]
-        if _is_pointwise(kernel, geometry) and x.shape[2:] == tuple(out):
+        if _is_pointwise(kernel, steps) and x.shape[2:] == tuple(out):
             return nhwc(self.xp, x).reshape(-1, c)
         windows = self.unfold_nhwc(x.transpose(0, 2, 3, 1), tuple(kernel), stride, padding, dilation, tuple(out))
         return windows.reshape(n * out[0] * out[1], -1)
@@ -91,20 +91,14 @@ class CudaConv(CudaWindows):
         return 0 < numbers * arrays[0].itemsize <= self.block_bytes and _are_floats(*arrays)
 
     def _depthwise(
-        self, kernel_name: str, inputs: Any, result: Any, size: Any, out: Any, kernel: Any, geometry: Any
+        self, kernel_name: str, inputs: Any, result: Any, size: Any, out: Any, kernel: Any, steps: Any
     ) -> None:
         """Start a kernel of ``depthwise.cu`` with a thread for every number of the result."""
-        numbers = _numbers(size, result.shape[3], out, kernel, geometry)
+        numbers = geometry(size, result.shape[3], out, kernel, *steps)
         inputs = [None if a is None else self.xp.ascontiguousarray(a) for a in inputs]
         self.launch(
             "depthwise", kernel_name, result.dtype.char, *blocks(result.size), *inputs, result.size, *numbers, result
         )
-
-
-def _numbers(size: Any, channels: int, out: Any, kernel: Any, geometry: Any) -> tuple[int, ...]:
-    """What the kernels want to know of the geometry, in their order."""
-    stride, padding, dilation = geometry
-    return *size, channels, *out, *kernel, *stride, *dilation, padding[0][0], padding[1][0]
 
 
 def _matrix(weight: Any) -> Any:
@@ -112,9 +106,9 @@ def _matrix(weight: Any) -> Any:
     return weight.transpose(0, 2, 3, 1).reshape(weight.shape[0], -1).T
 
 
-def _is_pointwise(kernel: Any, geometry: Any) -> bool:
+def _is_pointwise(kernel: Any, steps: Any) -> bool:
     """Whether every output pixel's window is a pixel."""
-    stride, padding, _ = geometry
+    stride, padding, _ = steps
     return tuple(kernel) == stride == (1, 1) and padding == ((0, 0), (0, 0))
 
 

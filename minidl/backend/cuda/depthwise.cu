@@ -34,11 +34,11 @@ extern "C" __global__ void input_grad(
     weight += p.channel * kernel_height * kernel_width;
     Real sum = 0;
     for (int i = 0; i < kernel_height; i++) {
-        const int y = p.row + top - i * dilation_y, oy = y / (int)stride_y;
-        if (y < 0 || oy * stride_y != y || oy >= out_height) continue;
+        const int oy = window_at(p.row + top - i * dilation_y, stride_y, out_height);
+        if (oy < 0) continue;
         for (int j = 0; j < kernel_width; j++) {
-            const int z = p.column + left - j * dilation_x, ox = z / (int)stride_x;
-            if (z < 0 || ox * stride_x != z || ox >= out_width) continue;
+            const int ox = window_at(p.column + left - j * dilation_x, stride_x, out_width);
+            if (ox < 0) continue;
             sum += weight[i * kernel_width + j] * g[((p.image * out_height + oy) * out_width + ox) * channels + p.channel];
         }
     }

@@ -63,6 +63,13 @@ def blocks(count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (-(-count // THREADS),), (THREADS,)
 
 
+def geometry(
+    size: Any, channels: int, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
+) -> tuple[int, ...]:
+    """What kernels over windows want to know, in their order; sizes and steps as (vertical, horizontal)."""
+    return *size, channels, *out, *kernel, *stride, *dilation, padding[0][0], padding[1][0]
+
+
 def matrix(rows: int, columns: int) -> Grid:
     """Grid and block for a matrix: columns side by side in x, rows in y."""
     wide = min(columns, 32)

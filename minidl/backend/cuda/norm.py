@@ -37,7 +37,7 @@ class CudaNorm(NormKernels, Launcher):
             "norm", "moments", type_, *finish, x, parts, grid[1], rows, columns, float(eps), *averages, mean, invstd
         )
         self.launch("norm", "normalize", type_, grid, block, x, *_lines(weight, bias), mean, invstd, rows, columns, y)
-        return y if then is None else getattr(self, then)(y, out=y), mean, invstd
+        return self._after(then, y), mean, invstd
 
     def normalize_by(
         self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float, then: str | None = None
@@ -53,7 +53,7 @@ class CudaNorm(NormKernels, Launcher):
             "norm", "inverse_deviation", type_, (grid[0], 1), (block[0], 1), variance, columns, float(eps), invstd
         )
         self.launch("norm", "normalize", type_, grid, block, x, weight, bias, mean, invstd, rows, columns, y)
-        return y if then is None else getattr(self, then)(y, out=y), invstd
+        return self._after(then, y), invstd
 
     def normalize_grad(
         self,
@@ -68,8 +68,7 @@ class CudaNorm(NormKernels, Launcher):
         then: str | None = None,
         y: Any = None,
     ) -> tuple[Any, Any, Any]:
-        if then is not None:
-            g = getattr(self, f"{then}_grad")(g, y)
+        g = self._before(then, g, y)
         fits = _is_matrix(x) and axes == _all_but_channels(x) and per_channel(x, weight, mean, invstd)
         if not fits or g.dtype != x.dtype:
             return super().normalize_grad(g, x, weight, mean, invstd, axes, weight_shape, bias_shape)

@@ -38,11 +38,11 @@ extern "C" __global__ void pool_back(
     const Place p = place(at, height, width, channels);
     Real sum = 0;
     for (int i = 0; i < kernel_height; i++) {
-        const int row = p.row + top - i * dilation_y, oy = row / (int)stride_y;
-        if (row < 0 || oy * stride_y != row || oy >= out_height) continue;
+        const int oy = window_at(p.row + top - i * dilation_y, stride_y, out_height);
+        if (oy < 0) continue;
         for (int j = 0; j < kernel_width; j++) {
-            const int column = p.column + left - j * dilation_x, ox = column / (int)stride_x;
-            if (column < 0 || ox * stride_x != column || ox >= out_width) continue;
+            const int ox = window_at(p.column + left - j * dilation_x, stride_x, out_width);
+            if (ox < 0) continue;
             const Int window = ((p.image * out_height + oy) * out_width + ox) * channels + p.channel;
             if (!index || index[window] == i * kernel_width + j) sum += g[window];
         }

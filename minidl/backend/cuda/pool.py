@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.backend.cuda.launch import MOST, Launcher, blocks
+from minidl.backend.cuda.launch import MOST, Launcher, blocks, geometry
 from minidl.backend.cuda.layout import nhwc
 from minidl.backend.reference.conv import Pair
 from minidl.backend.reference.pool import PoolKernels, Window
@@ -53,9 +53,9 @@ class CudaPool(PoolKernels, Launcher):
         if y.size == 0:
             return
         types = y.dtype.char + ("B" if window.index_dtype == "uint8" else "i")
-        geometry = *window.size, y.shape[3], *window.out, *window.kernel, *window.stride, *window.dilation
-        corner = window.padding[0][0], window.padding[1][0]
-        self.launch("pool", kernel, types, *blocks(y.size), x, *before, y.size, *geometry, *corner, y, *more)
+        steps = window.stride, window.padding, window.dilation
+        numbers = geometry(window.size, y.shape[3], window.out, window.kernel, *steps)
+        self.launch("pool", kernel, types, *blocks(y.size), x, *before, y.size, *numbers, y, *more)
 
     def _empty(self, like: Any, size: Pair) -> Any:
         return self.xp.empty((like.shape[0], *size, like.shape[1]), dtype=like.dtype)

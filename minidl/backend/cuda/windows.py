@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.backend.cuda.launch import MOST, THREADS, Launcher, blocks
+from minidl.backend.cuda.launch import MOST, THREADS, Launcher, blocks, geometry
 from minidl.backend.reference.conv import ConvKernels, Padding, Pair
 
 ROWS = 16  # windows that a thread copies its number of
@@ -24,8 +24,8 @@ class CudaWindows(ConvKernels, Launcher):
             high = THREADS // wide
             grid = -(-windows.size // length // (high * ROWS)), -(-length // wide)
             steps = [step // x.itemsize for step in x.strides]
-            geometry = *x.shape, *out, *kernel, *stride, *dilation, padding[0][0], padding[1][0]
-            self.launch("windows", "unfold", x.dtype.char, grid, (wide, high), x, *steps, *geometry, ROWS, windows)
+            numbers = n, *geometry(x.shape[1:3], c, out, kernel, stride, padding, dilation)
+            self.launch("windows", "unfold", x.dtype.char, grid, (wide, high), x, *steps, *numbers, ROWS, windows)
         return windows
 
     def fold_nhwc(self, windows: Any, size: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Any:
@@ -34,7 +34,7 @@ class CudaWindows(ConvKernels, Launcher):
             return super().fold_nhwc(windows, size, stride, padding, dilation)
         x = self.xp.empty((n, *size, c), dtype=windows.dtype)
         if x.size:
-            geometry = *size, c, oh, ow, kh, kw, *stride, *dilation, padding[0][0], padding[1][0]
+            numbers = geometry(size, c, (oh, ow), (kh, kw), stride, padding, dilation)
             windows = self.xp.ascontiguousarray(windows)
-            self.launch("windows", "fold", x.dtype.char, *blocks(x.size), windows, x.size, *geometry, x)
+            self.launch("windows", "fold", x.dtype.char, *blocks(x.size), windows, x.size, *numbers, x)
         return x

@@ -23,6 +23,14 @@ class ElementwiseKernels:
         """total += x, in place; x broadcasts to the shape of total."""
         total += x
 
+    def _after(self, then: str | None, y: Any) -> Any:
+        """What the kernel that ``then`` names makes of y, in place; y itself for None."""
+        return y if then is None else getattr(self, then)(y, out=y)
+
+    def _before(self, then: str | None, g: Any, y: Any) -> Any:
+        """The cotangent of what that kernel was given, for the cotangent g of its output y; g itself for None."""
+        return g if then is None else getattr(self, f"{then}_grad")(g, y)
+
     def relu(self, x: Any, out: Any = None) -> Any:
         """max(x, 0), into ``out`` (which may be x) or a new array."""
         return self.xp.maximum(x, 0, out=out)

@@ -17,6 +17,8 @@ class NormKernels:
     """
 
     xp: Any
+    _after: Any
+    _before: Any
 
     def normalize(self, x: Any, weight: Any, bias: Any, mean: Any, invstd: Any) -> Any:
         """y = (x − mean) · invstd · weight + bias."""
@@ -35,7 +37,7 @@ class NormKernels:
         mean = mean.astype(x.dtype, copy=False)
         columns = (None if v is None else v.reshape(shape) for v in (weight, bias, mean, invstd))
         y = self.normalize(x, *columns)
-        return y if then is None else getattr(self, then)(y, out=y), invstd
+        return self._after(then, y), invstd
 
     def normalize_batch(
         self,
@@ -56,7 +58,7 @@ class NormKernels:
             follow(running, mean, variance, x.size // mean.size)
         invstd = 1 / self.xp.sqrt(variance + eps)
         y = self.normalize(x, weight, bias, mean, invstd)
-        return y if then is None else getattr(self, then)(y, out=y), mean, invstd
+        return self._after(then, y), mean, invstd
 
     def channel_sums(self, x: Any) -> Any:
         """Sum over all axes but the second: (C)."""
@@ -88,8 +90,7 @@ class NormKernels:
         With x̂ = (x − mean) · invstd and h = g · weight (Ioffe & Szegedy 2015, section 3):
         dL/dx = invstd · (h − mean(h) − x̂ · mean(h · x̂)).
         """
-        if then is not None:
-            g = getattr(self, f"{then}_grad")(g, y)
+        g = self._before(then, g, y)
         xhat = (x - mean) * invstd
         gx = g * xhat
         h, hx = (g, gx) if weight is None else (g * weight, gx * weight)

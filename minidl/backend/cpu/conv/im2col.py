@@ -65,7 +65,7 @@ def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) 
             windows = workspace("windows", (b - a, *conv.out, *conv.kernel, conv.c), g.dtype)
             with single_blas:
                 np.matmul(rows, matrix, out=windows.reshape(len(rows), -1))
-            fast.fold_images(windows, conv.stride, conv.corner, conv.dilation, x[a:b])
+            fast.fold_images(windows, *conv.geometry, x[a:b])
 
     share(part, spans(conv.n, _least(conv, size, WORTHWHILE)))
     return x
@@ -76,9 +76,8 @@ def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> n
     (kh, kw), c, o, width = conv.kernel, conv.c, conv.o, conv.out[1]
     rows, size = conv.n * conv.out[0], kh * kw * c
     turned = o % 16 != 0 and size % 16 == 0  # the vectors then run along the windows
-    pieces = (
-        1 if size * o > 1 << 16 else 2 if size * o > 1 << 12 else 4
-    )  # with many weights every further sum costs more than idle time
+    # With many weights every further sum costs more than idle time.
+    pieces = 1 if size * o > 1 << 16 else 2 if size * o > 1 << 12 else 4
     shape = (o, size) if turned else (size, o)
     if conv.dtype == "float32" and (o % 16 == 0 or turned):
         crew = team(rows, _least(conv, width, PART), pieces)
@@ -149,7 +148,7 @@ def _windows(fast: Any, conv: Convolution, x: np.ndarray, a: int, b: int) -> np.
     if conv.is_plain:
         return x.reshape(-1, conv.c)[a * width : b * width]
     windows = workspace("windows", (b - a, width, *conv.kernel, conv.c), x.dtype)
-    fast.unfold_rows(x, a, b, conv.out[0], conv.stride, conv.corner, conv.dilation, windows)
+    fast.unfold_rows(x, a, b, conv.out[0], *conv.geometry, windows)
     return windows.reshape((b - a) * width, -1)
 
 
