@@ -277,6 +277,41 @@ def test_a_cold_cache_is_announced_once_and_a_warm_one_is_silent(tmp_path: Path)
     assert run(STEP, NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
 
 
+ONE_PIECE = """
+import itertools
+import numpy as np
+from numba.core.bytecode import FunctionIdentity
+from minidl.backend import backend_for
+from minidl.backend.cpu.compiled import fast_kernels
+fast_kernels()
+cpu, x = backend_for("cpu"), np.linspace(-3, 3, 5000, dtype=np.float32)
+assert hasattr(FunctionIdentity, "_unique_ids")
+FunctionIdentity._unique_ids = itertools.count(1000)  # as if both processes had compiled as many functions before
+"""
+
+
+@compiled
+def test_pieces_that_two_processes_compiled_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    """Both kernels have a body made by ``elementwise.each``, with arguments of the same types."""
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "MINIDL_COMPILE_AHEAD": "0"}
+    run(ONE_PIECE + "cpu.relu(x)", **environment)
+    run(ONE_PIECE + "cpu.sigmoid(x)", **environment)
+    both = "print(np.abs(cpu.relu(x) - np.maximum(x, 0)).max(), np.abs(cpu.sigmoid(x) - 1 / (1 + np.exp(-x))).max())"
+    assert all(float(error) < 1e-6 for error in run(ONE_PIECE + both, **environment).stdout.split())
+
+
+@compiled
+def test_a_piece_needs_a_name_of_its_own() -> None:
+    from minidl.backend.cpu.fast.jit import inner
+
+    def twice(k: int) -> Any:
+        return inner(lambda x: k * x, str(k))
+
+    twice(2), twice(3)
+    with pytest.raises(ValueError, match="there is a piece .*<lambda>_3 already"):
+        twice(3)
+
+
 RESNET_STEP = """
 from numba.core import event
 class Listener(event.Listener):

@@ -26,7 +26,6 @@ def _add(who, part, first, last, a, b, out):
 def each(function):
     """The body of a kernel that makes out = function(x), element by element; out may be x."""
 
-    @inner
     def body(who, part, first, last, x, out):
         x, out = x[first:last], out[first:last]
         if data(x) == data(out):
@@ -36,7 +35,7 @@ def each(function):
             for k in range(out.size):
                 out[k] = function(x[k])
 
-    return body
+    return inner(body, function.__name__)
 
 
 @inner

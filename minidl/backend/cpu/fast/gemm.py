@@ -32,7 +32,6 @@ def _columns(vectors: int, most: int, some: int) -> Any:
     """``product`` for 16 · vectors columns, by tiles of ``most`` rows, then ``some``, then one."""
     tall, short, single = (make_tile(rows, vectors) for rows in (most, some, 1))
 
-    @inner
     def columns(
         a, a_row, a_segment, a_step, b, b_lane, b_segment, b_step, segments, run, rows, start, start_row, out, out_row
     ):  # fmt: skip
@@ -61,7 +60,7 @@ def _columns(vectors: int, most: int, some: int) -> Any:
                 )  # fmt: skip
                 r += 1
 
-    return columns
+    return inner(columns, f"{vectors}x{most}")
 
 
 if WIDE:

@@ -80,8 +80,24 @@ if KNOWN[0] <= numba.version_info.short <= KNOWN[1]:
     _PIECES["pipeline_class"] = _PieceCompiler
 
 
-def inner(function: Callable[..., Any]) -> Any:
-    """Compile as a piece of other kernels, which alone are kept on disk."""
+_names: set[tuple[str, str]] = set()
+
+
+def inner(function: Callable[..., Any], name: str = "") -> Any:
+    """Compile as a piece of other kernels, which alone are kept on disk.
+
+    Machine code calls pieces by module, name, types, and a number that Numba counts anew in every process. So a kernel from disk
+    may take another process's piece of the same name for its own: a function that makes several pieces must ``name`` them.
+
+    Raises:
+        ValueError: if there is one of that name.
+    """
+    if name:
+        function.__qualname__ += f"_{name}"
+    known = function.__module__, function.__qualname__
+    if known in _names:
+        raise ValueError(f"there is a piece {'.'.join(known)} already: its machine code might be taken for this one's")
+    _names.add(known)
     return numba.njit(function, **_OPTIONS, **_PIECES)
 
 
