@@ -72,7 +72,7 @@ class Target:
         return str(Path(self.function.__code__.co_filename).relative_to(ROOT))
 
 
-CONVOLUTIONS = ("Conv2d", "Conv2dInputGrad", "Conv2dWeightGrad")
+CONVOLUTIONS = ("Conv2d", "Conv2dReLU", "Conv2dInputGrad", "Conv2dWeightGrad")
 POOLS = ("MaxPool2d", "MaxPool2dScatter", "MaxPool2dGather", "SumPool2d", "SumPool2dGrad")
 KERNELS = {
     "normalize_grad": (("Normalize", "NormalizeThen"), "array"),
@@ -88,7 +88,7 @@ KERNELS = {
     "sum_pool2d_grad": (POOLS, "array"),
     "_crop": (POOLS, "array"),
     "scatter_add": (("ScatterAdd", "GatherGrad"), ""),
-    "relu_grad": (("ReLU", "ReLUGrad"), "array"),
+    "relu_grad": (("ReLU", "ReLUGrad", "LinearReLU", "Conv2dReLU"), "array"),
     "sigmoid_grad": (("Sigmoid",), "array"),
     "hardtanh_grad": (("Hardtanh", "HardtanhGrad"), "array"),
     "cross_entropy_grad": (("CrossEntropy",), "array"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import minidl
@@ -213,12 +214,14 @@ class Conv2d(_ConvNd):
             dtype,
         )
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, then: str | None = None) -> Tensor:
+        """``then``: "relu", to have that applied to the result, which a `Sequential` asks for."""
         padding = self.padding
         if self.padding_mode != "zeros":
             input, padding = self._pad_beforehand(input), 0
+        conv = F.conv2d if then is None else partial(F.conv2d, then=then)
         weight, bias = tensors_of(self, "weight", "bias")
-        return F.conv2d(input, weight, bias, self.stride, padding, self.dilation, self.groups)
+        return conv(input, weight, bias, self.stride, padding, self.dilation, self.groups)
 
 
 class ConvTranspose2d(_ConvNd):

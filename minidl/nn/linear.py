@@ -54,8 +54,10 @@ class Linear(Module):
         """Draw new values, see `reset_weight_and_bias`."""
         reset_weight_and_bias(self.weight, self.bias)
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, *tensors_of(self, "weight", "bias"))
+    def forward(self, input: Tensor, then: str | None = None) -> Tensor:
+        """``then``: "relu", to have that applied to the result, which a `Sequential` asks for."""
+        weight, bias = tensors_of(self, "weight", "bias")
+        return F.linear(input, weight, bias) if then is None else F.linear(input, weight, bias, then=then)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

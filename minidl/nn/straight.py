@@ -1,6 +1,5 @@
-"""A row of layers: where nothing is recorded, arrays go straight from one kernel to the next.
-
-In training, batch normalisation does the activation that follows it in the same pass (``JOINED``).
+"""A row of layers: some do the activation that follows them in the same pass (``JOINED``), and where nothing is recorded, arrays
+go straight from one kernel to the next.
 
 Between small layers most of the time goes into what a Tensor, a record and a module's call cost. Where a network only predicts,
 the layers named here need none of them: they do to an array what their ``forward`` does to a Tensor, by the same kernels, so that
@@ -19,6 +18,7 @@ from minidl.autograd.anomaly import state as anomaly
 from minidl.autograd.mode import mode
 from minidl.backend import by_array_type
 from minidl.nn.activation import ReLU, ReLU6, Sigmoid
+from minidl.nn.conv import Conv2d
 from minidl.nn.dropout import Dropout
 from minidl.nn.linear import Identity, Linear
 from minidl.nn.module import Module
@@ -32,63 +32,46 @@ Step = Callable[[Any, Any, Any, bool, "str | None"], Any]
 
 def straight(modules: Iterable[Module], input: Any) -> Any:
     """The modules one after another, ``input`` given to the first."""
-    row = list(modules)
-    if mode.recording:
-        return _recorded(row, input)
     array = None  # what stands for ``input`` between two steps
-    done = -1  # the last module that another one has done with itself
-    for i, module in enumerate(row):
-        if i == done:
+    done = False  # whether the last module has done the following one, too
+    row = list(modules)
+    for module, following in zip(row, [*row[1:], None], strict=False):
+        if done:
+            done = False
             continue
-        if (array is not None or type(input) is Tensor) and (step := _step(module)):
+        plain = _is_plain(module)
+        then = _then(module, following) if plain and following is not None else None
+        step = STEPS.get(type(module)) if plain and not mode.recording else None
+        if step is not None and (array is not None or type(input) is Tensor):
             given = input.array if array is None else array
             backend = by_array_type.get(type(given))
             if backend is not None and given.ndim == 2 and given.dtype.kind == "f":
-                then = _then(module, row[i + 1]) if i + 1 < len(row) else None
                 try:
                     result = step(module, backend, given, array is not None, then)
                 except Exception:
                     result = None  # the ordinary way raises it again, and says where
                 if result is not None:
-                    array, done = result, i if then is None else i + 1
+                    array, done = result, then is not None
                     continue
-        input = module(input if array is None else Tensor.wrap(array))
-        array = None
+        if array is not None:
+            input, array = Tensor.wrap(array), None
+        input, done = module(input) if then is None else module(input, then), then is not None
     return input if array is None else Tensor.wrap(array)
 
 
-def _recorded(row: list[Module], input: Any) -> Any:
-    done = False  # whether the last module has done the following one, too
-    for module, following in zip(row, [*row[1:], None], strict=False):
-        if done:
-            done = False
-            continue
-        known = JOINED.get(type(module))
-        then = known.get(type(following)) if known and module.training and not anomaly.on else None
-        pair = module, following
-        if then is not None and all(_is_plain(m, FORWARD[type(m)]) for m in pair if m is not None):
-            input, done = module(input, then), True
-        else:
-            input = module(input)
-    return input
-
-
-def _is_plain(module: Module, forward: Any) -> bool:
-    """Whether calling the module is to call this ``forward`` and nothing else."""
-    hooked = module._forward_pre_hooks or module._forward_hooks or module._backward_hooks
-    return type(module).forward is forward and not hooked and "forward" not in module.__dict__
-
-
-def _step(module: Module) -> Step | None:
-    """The step that stands for a module's ``forward``, if calling the module is to call that and nothing else."""
-    known = STEPS.get(type(module))
-    return known[0] if known and _is_plain(module, known[1]) else None
+def _is_plain(module: Module) -> bool:
+    """Whether calling the module is to call the ``forward`` that is known here and nothing else."""
+    known = FORWARD.get(type(module))
+    if known is None or type(module).forward is not known or "forward" in module.__dict__:
+        return False
+    return not (module._forward_pre_hooks or module._forward_hooks or module._backward_hooks)
 
 
 def _then(module: Module, following: Module) -> str | None:
-    """The name of the kernel that is all that the following module does, if this one can do that, too."""
-    known = THEN.get(type(module))
-    return known.get(type(following)) if known and _step(following) else None
+    """The name of the kernel that is all that the following module does, if this one, which is plain, can do that, too."""
+    known = JOINED.get(type(module))
+    then = known.get(type(following)) if known else None
+    return then if then is not None and _is_plain(following) and not anomaly.on else None
 
 
 def _linear(module: Any, backend: Any, x: Any, own: bool, then: str | None) -> Any:
@@ -132,19 +115,17 @@ def _same(module: Any, backend: Any, x: Any, own: bool, then: str | None) -> Any
     return x if own and not module.training else None
 
 
-THEN: dict[type, dict[type, str]] = {
-    Linear: {ReLU: "relu"},
-    BatchNorm1d: {ReLU: "relu", Sigmoid: "sigmoid"},
-}
 JOINED: dict[type, dict[type, str]] = {
-    layer: {ReLU: "relu", ReLU6: "relu6", Sigmoid: "sigmoid"} for layer in (BatchNorm1d, BatchNorm2d)
+    **{layer: {ReLU: "relu"} for layer in (Linear, Conv2d)},
+    **{layer: {ReLU: "relu", ReLU6: "relu6", Sigmoid: "sigmoid"} for layer in (BatchNorm1d, BatchNorm2d)},
 }
-FORWARD: dict[type, Any] = {layer: layer.forward for layer in (BatchNorm1d, BatchNorm2d, ReLU, ReLU6, Sigmoid)}
-STEPS: dict[type, tuple[Step, Any]] = {
-    Linear: (_linear, Linear.forward),
-    BatchNorm1d: (_batch_norm, BatchNorm1d.forward),
-    ReLU: (_relu, ReLU.forward),
-    Sigmoid: (_sigmoid, Sigmoid.forward),
-    Dropout: (_same, Dropout.forward),
-    Identity: (_same, Identity.forward),
+STEPS: dict[type, Step] = {
+    Linear: _linear,
+    BatchNorm1d: _batch_norm,
+    ReLU: _relu,
+    Sigmoid: _sigmoid,
+    Dropout: _same,
+    Identity: _same,
 }
+_known: list[Any] = [*JOINED, *STEPS, ReLU6]
+FORWARD: dict[type, Any] = {layer: layer.forward for layer in _known}

@@ -7,8 +7,11 @@ import operator
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from minidl.backend import backend_of
 from minidl.ops import reduction
+from minidl.ops.activation import ThenReLU
 from minidl.ops.base import Op, at_place
 from minidl.ops.shape import reshape, squeeze, unsqueeze
 from minidl.tensor import Tensor
@@ -27,9 +30,11 @@ class _Convolution(Op, abstract=True):
 class Conv2d(_Convolution):
     """Cross-correlation of x (N, C, H, W) with weight (O, C/groups, KH, KW), plus bias (O) or None."""
 
+    then: tuple[str, ...] = ()  # what is done to the result in the same pass
+
     def forward(self, xp, x, weight, bias):
         self.size, self.kernel = x.shape[2:], weight.shape[2:]
-        return xp.conv2d(x, weight, *self.geometry, bias)
+        return xp.conv2d(x, weight, *self.geometry, bias, *self.then)
 
     def vjp_x(self, g, weight):
         return Conv2dInputGrad(*self.geometry, self.size, self.kernel)(g, weight)
@@ -45,6 +50,28 @@ class Conv2d(_Convolution):
         if draw.flag():
             return (x, weight, draw.array((weight.shape[0],))), lambda x, w, b: conv2d(x, w, b, *geometry)
         return (x, weight), lambda x, w: conv2d(x, w, None, *geometry)
+
+
+class Conv2dReLU(ThenReLU, Conv2d):
+    """``Conv2d``, and of the result what is above 0."""
+
+    then = ("relu",)
+
+    def vjp_x(self, g, weight, y):
+        return Conv2d.vjp_x(self, self.before(g, y), weight)
+
+    def vjp_weight(self, g, x, y):
+        return Conv2d.vjp_weight(self, self.before(g, y), x)
+
+    def vjp_bias(self, g, y):
+        return Conv2d.vjp_bias(self, self.before(g, y))
+
+    def samples(draw):
+        x, weight, _, geometry = _draw_convolution(draw)
+        # Far from 0, where there is no derivative: small products, and a bias that decides.
+        x, weight = 0.1 * np.tanh(x), 0.1 * np.tanh(weight)
+        bias = draw.generator().choice([-1.0, 1.0], len(weight))
+        return (x, weight, bias), lambda x, w, b: conv2d(x, w, b, *geometry, then="relu")
 
 
 class Conv2dInputGrad(_Convolution):
@@ -205,6 +232,8 @@ def conv2d(
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
+    *,
+    then: str | None = None,
 ) -> Any:
     """Slide ``weight`` over ``input`` and take the inner product at every position (cross-correlation).
 
@@ -216,15 +245,19 @@ def conv2d(
         padding: rows and columns of zeros added on each side, ``"valid"`` (none) or ``"same"`` (keeps the size).
         dilation: distance between the taps of the kernel.
         groups: the channels are cut into this many groups, each convolved by itself.
+        then: "relu", to have that applied to the result in the same pass.
 
     Returns:
         (N, O, OH, OW) with OH = (H + 2·padding − dilation·(KH − 1) − 1) // stride + 1.
 
     Raises:
         RuntimeError: if the shapes do not fit; the message names them and the module.
+        ValueError: for another ``then``.
     """
     if input.ndim == 3:
-        return squeeze(conv2d(unsqueeze(input, 0), weight, bias, stride, padding, dilation, groups), 0)
+        return squeeze(conv2d(unsqueeze(input, 0), weight, bias, stride, padding, dilation, groups, then=then), 0)
+    if then not in (None, "relu"):
+        raise ValueError(f"conv2d: then={then!r} is not 'relu'{at_place()}")
     if input.ndim != 4 or weight.ndim != 4:
         raise RuntimeError(
             f"Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: {list(input.shape)} "
@@ -237,7 +270,8 @@ def conv2d(
             )
     stride, padding, dilation = (_plain(v) for v in (stride, padding, dilation))
     shapes = tuple(input.shape), tuple(weight.shape), None if bias is None else tuple(bias.shape)
-    return Conv2d(*_checked(*shapes, stride, padding, dilation, _whole(groups)))(input, weight, bias)
+    op = Conv2d if then is None else Conv2dReLU
+    return op(*_checked(*shapes, stride, padding, dilation, _whole(groups)))(input, weight, bias)
 
 
 def conv1d(

@@ -6,9 +6,11 @@ import string
 from typing import Any
 
 from minidl.backend import backend_of
+from minidl.ops.activation import ThenReLU, relu
 from minidl.ops.base import Op, at_place, same_dtype, sum_to
 from minidl.ops.diagonals import diagonal
 from minidl.ops.reduction import sum
+from minidl.ops.samples import reals
 from minidl.ops.shape import broadcast_to, permute, reshape, transpose, unsqueeze
 from minidl.tensor import Tensor
 
@@ -53,6 +55,29 @@ class Linear(Op):
         n, i, o = draw.integer(0, 4), draw.integer(1, 4), draw.integer(1, 4)
         arrays = (draw.array((n, i)), draw.array((o, i)), draw.array((o,)))
         return arrays[: draw.integer(2, 3)], linear
+
+
+class LinearReLU(ThenReLU, Linear):
+    """``Linear``, and of the result what is above 0."""
+
+    def forward(self, xp, x, weight, bias):
+        return xp.matmul(x, weight.T, bias, "relu")
+
+    def vjp_x(self, g, weight, y):
+        return Linear.vjp_x(self, self.before(g, y), weight)
+
+    def vjp_weight(self, g, x, y):
+        return Linear.vjp_weight(self, self.before(g, y), x)
+
+    def vjp_bias(self, g, y):
+        return Linear.vjp_bias(self, self.before(g, y))
+
+    def samples(draw):
+        n, i, o = draw.integer(0, 4), draw.integer(1, 4), draw.integer(1, 4)
+        # Far from 0, where there is no derivative: small products, and a bias that decides.
+        x, weight = draw.array((n, i), reals(-0.3, 0.3)), draw.array((o, i), reals(-0.3, 0.3))
+        bias = draw.generator().choice([-1.0, 1.0], o)
+        return (x, weight, bias), lambda x, w, b: linear(x, w, b, then="relu")
 
 
 class Einsum(Op):
@@ -134,17 +159,22 @@ def _flat(a: Any) -> Any:
     return reshape(a, (rows, a.shape[-1]))
 
 
-def linear(input: Any, weight: Any, bias: Any = None) -> Any:
+def linear(input: Any, weight: Any, bias: Any = None, *, then: str | None = None) -> Any:
     """input · weightᵀ + bias: (…, in), (out, in), (out) → (…, out).
+
+    Args:
+        then: "relu", to have that applied to the result in the same pass.
 
     Raises:
         RuntimeError: if the sizes do not fit.
+        ValueError: for another ``then``.
     """
+    op = Linear if then is None else _then(then)
     if isinstance(input, Tensor) and input.array.ndim == 2 == weight.array.ndim:  # the most frequent case, for speed
         x, w = input.array, weight.array
         usual = bias is None or (bias.array.dtype is w.dtype and bias.array.shape == w.shape[:1])
         if usual and x.shape[1] == w.shape[1] and x.dtype is w.dtype:
-            return Linear()(input, weight, bias)
+            return op()(input, weight, bias)
     if not hasattr(input, "dtype"):
         raise TypeError(
             f"linear(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}{at_place()}"
@@ -157,14 +187,19 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
             f"linear expects {weight.shape[-1]} input features, got an input of shape {tuple(input.shape)}{at_place()}"
         )
     same_dtype("linear", input, weight, bias)
-    if bias is not None and weight.ndim == 2 and tuple(bias.shape) != (weight.shape[0],):
-        return linear(input, weight) + bias
-    if weight.ndim == 1:
-        y = matmul(input, weight)
-        return y if bias is None else y + bias
+    if weight.ndim == 1 or (bias is not None and weight.ndim == 2 and tuple(bias.shape) != (weight.shape[0],)):
+        y = matmul(input, weight) if weight.ndim == 1 else linear(input, weight)
+        y = y if bias is None else y + bias
+        return y if then is None else relu(y)
     if input.ndim == 2:
-        return Linear()(input, weight, bias)
-    return reshape(Linear()(_flat(input), weight, bias), (*input.shape[:-1], weight.shape[0]))
+        return op()(input, weight, bias)
+    return reshape(op()(_flat(input), weight, bias), (*input.shape[:-1], weight.shape[0]))
+
+
+def _then(then: str) -> type[Linear]:
+    if then != "relu":
+        raise ValueError(f"linear: then={then!r} is not 'relu'{at_place()}")
+    return LinearReLU
 
 
 def mm(input: Tensor, mat2: Tensor) -> Tensor:

@@ -121,11 +121,12 @@ class NormalizeBy(Op):
     quiet = True
     promotes = False
 
-    def __init__(self, mean, variance, eps):
+    def __init__(self, mean, variance, eps, then=None):
         self.mean, self.variance, self.eps = mean, variance, eps
+        self.then = then  # an activation of the result, where no gradient is wanted
 
     def forward(self, xp, x, weight, bias):
-        y, self.invstd = xp.normalize_by(x, weight, bias, self.mean, self.variance, self.eps)
+        y, self.invstd = xp.normalize_by(x, weight, bias, self.mean, self.variance, self.eps, self.then)
         if mode.recording:
             self.mean = self.mean.copy()  # the running mean may move on before the gradient is asked for
         return y
@@ -205,7 +206,10 @@ def batch_norm(
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError("batch_norm: Expected running_mean and running_var to be defined when training=False")
-        y = NormalizeBy(raw(running_mean), raw(running_var), eps)(input, weight, bias)
+        statistics = raw(running_mean), raw(running_var), eps
+        if not mode.recording:
+            return NormalizeBy(*statistics, then)(input, weight, bias)
+        y = NormalizeBy(*statistics)(input, weight, bias)
         return y if then is None else ACTIVATIONS[then](y)
     count = math.prod(shape) // channels if channels else 0
     if count == 1:

@@ -20,8 +20,9 @@ class CudaConv(CudaWindows):
     block_bytes: int
 
     def conv2d(
-        self, x: Any, weight: Any, stride: Pair, padding: Padding, dilation: Pair, groups: int, bias: Any = None
-    ) -> Any:
+        self, x: Any, weight: Any, stride: Pair, padding: Padding, dilation: Pair, groups: int, bias: Any = None,
+        then: str | None = None,
+    ) -> Any:  # fmt: skip
         n, c, h, w = x.shape
         o, _, *kernel = weight.shape
         out = [output_size((h, w)[i], kernel[i], stride[i], padding[i], dilation[i]) for i in range(2)]
@@ -35,8 +36,8 @@ class CudaConv(CudaWindows):
             if bias is not None:
                 y += bias
         else:
-            return super().conv2d(x, weight, stride, padding, dilation, groups, bias)
-        return y.transpose(0, 3, 1, 2)
+            return super().conv2d(x, weight, stride, padding, dilation, groups, bias, then)
+        return self._after(then, y.transpose(0, 3, 1, 2))
 
     def conv2d_input_grad(
         self, g: Any, weight: Any, size: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int

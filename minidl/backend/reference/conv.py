@@ -41,6 +41,7 @@ class ConvKernels:
     blocks: Any  # im2col copies every pixel once per kernel position: for a few images at a time, it stays in the cache
     each: Any
     total: Any
+    _after: Any
 
     def pad_nhwc(self, x: Any, padding: Padding, value: float = 0.0) -> Any:
         """Return an NHWC array with a border of ``value``; the array itself when there is no border."""
@@ -71,11 +72,12 @@ class ConvKernels:
         return x[:, top : top + size[0], left : left + size[1]]
 
     def conv2d(
-        self, x: Any, weight: Any, stride: Pair, padding: Padding, dilation: Pair, groups: int, bias: Any = None
-    ) -> Any:
+        self, x: Any, weight: Any, stride: Pair, padding: Padding, dilation: Pair, groups: int, bias: Any = None,
+        then: str | None = None,
+    ) -> Any:  # fmt: skip
         """Cross-correlation of x (N, C, H, W) with weight (O, C/groups, KH, KW): (N, O, OH, OW), channels-last memory.
 
-        ``bias`` (O) or None is added.
+        ``bias`` (O) or None is added; ``then`` names a kernel that is applied to the result: "relu".
         """
         xp = self.xp
         n, c, h, w = x.shape
@@ -97,6 +99,7 @@ class ConvKernels:
                 y[images] = _merge_groups(_products(xp, columns, matrix)).reshape(-1, *out, o)
             if bias is not None:
                 y[images] += bias
+            self._after(then, y[images])
 
         self.each(block, self.blocks(n, out[0] * out[1] * kh * kw * c * x.itemsize))
         return y.transpose(0, 3, 1, 2)

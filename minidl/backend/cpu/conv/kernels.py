@@ -22,15 +22,16 @@ class CpuConv(ConvKernels):
     """Convolution and its gradients; the reference kernels are the plain twins, and serve where nothing else can."""
 
     def conv2d(
-        self, x: Any, weight: Any, stride: Pair, padding: Padding, dilation: Pair, groups: int, bias: Any = None
-    ) -> Any:
+        self, x: Any, weight: Any, stride: Pair, padding: Padding, dilation: Pair, groups: int, bias: Any = None,
+        then: str | None = None,
+    ) -> Any:  # fmt: skip
         conv = describe(x.shape, len(weight), weight.shape[2:], None, stride, padding, dilation, groups, x.dtype)
         how = _pick("conv2d", conv, "forward")
         if how is None:
-            return super().conv2d(x, weight, stride, padding, dilation, groups, bias)
+            return super().conv2d(x, weight, stride, padding, dilation, groups, bias, then)
         if bias is None:
             bias = np.zeros(conv.o, x.dtype)
-        return nchw(how.forward(fast_kernels(), conv, nhwc(x), weight, np.ascontiguousarray(bias)))
+        return self._after(then, nchw(how.forward(fast_kernels(), conv, nhwc(x), weight, np.ascontiguousarray(bias))))
 
     def conv2d_input_grad(
         self, g: Any, weight: Any, size: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int
