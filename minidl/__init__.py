@@ -236,7 +236,7 @@ multiply, subtract, divide, true_divide = mul, sub, div, div
 absolute, negative, clip, swapaxes, swapdims, moveaxis = abs, neg, clamp, transpose, transpose, movedim
 arcsin, arccos, arctan, arctan2, arcsinh, arccosh, arctanh = asin, acos, atan, atan2, asinh, acosh, atanh
 
-from minidl import autograd, cuda, data, datasets, io, nn, optim, testing, training, transforms
+from minidl import autograd, backends, cuda, data, datasets, io, nn, optim, testing, training, transforms
 from minidl.io import load, save
 
 __version__ = "0.1.0"

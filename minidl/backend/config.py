@@ -11,6 +11,7 @@ from minidl.backend.cpu import amx
 from minidl.backend.cpu.compiled import describe
 from minidl.backend.cpu.conv.select import winograd_is_used
 from minidl.backend.cpu.threads import cores, get_num_threads
+from minidl.backends import cudnn
 
 
 def show_config() -> None:
@@ -26,6 +27,7 @@ def show_config() -> None:
         BLAS              openblas 0.3.31, Haswell kernels
         memory            freed blocks are kept (MINIDL_KEEP_MEMORY=0 turns it off)
         GPU               no CuPy
+        cuDNN             not installed: pip install 'minidl[cudnn13]' (or 'minidl[cudnn12]')
     """
     from minidl import __version__
     from minidl.backend.allocator import kept
@@ -43,6 +45,7 @@ def show_config() -> None:
         ("BLAS", _blas()),
         ("memory", memory),
         ("GPU", _gpu()),
+        ("cuDNN", cudnn.library()[1]),
     ):
         print(f"{name:17} {value}")
     sys.stdout.flush()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.base import Backend
-from minidl.backend.cuda.conv import CudaConv
+from minidl.backend.cuda.cudnn import CudnnConv
 from minidl.backend.cuda.elementwise import CudaElementwise
 from minidl.backend.cuda.loss import CudaLoss
 from minidl.backend.cuda.norm import CudaNorm
@@ -20,7 +20,7 @@ INSTALL = (
 )
 
 
-class CupyBackend(CudaConv, CudaElementwise, CudaLoss, CudaNorm, CudaOptim, CudaPool, Backend):
+class CupyBackend(CudnnConv, CudaElementwise, CudaLoss, CudaNorm, CudaOptim, CudaPool, Backend):
     """Arrays in GPU memory."""
 
     block_bytes = 1 << 28  # a kernel of a GPU wants as much at once as there is memory for
