@@ -135,7 +135,7 @@ class CudnnOnCpu(CudnnConv, Backend):
     """CupyBackend's convolutions on NumPy arrays, with the stand-in in place of cuDNN."""
 
     block_bytes = 1 << 28
-    library = frontend  # type: ignore[assignment]
+    _library = frontend  # type: ignore[assignment]
 
     def __init__(self) -> None:
         super().__init__("cudnn-on-cpu", np, np.ndarray)
@@ -143,10 +143,10 @@ class CudnnOnCpu(CudnnConv, Backend):
     def address(self, array: Any) -> int:
         return int(array.ctypes.data)
 
-    def device_number(self) -> int:
+    def _device_number(self) -> int:
         return 0
 
-    def stream_number(self) -> int:
+    def _stream_number(self) -> int:
         return 7
 
     def launch(self, *arguments: Any) -> None:

@@ -97,11 +97,11 @@ class CudnnConv(CudaConv):
         dilation: Pair,
     ) -> Plan | None:
         """The plan for a problem, or None where there is none."""
-        if not settings.enabled or self.library is None or any(a.dtype.char != "f" or not a.size for a in arrays):
+        if not settings.enabled or self._library is None or any(a.dtype.char != "f" or not a.size for a in arrays):
             return None
         problem = Problem(
             kind, image, weight, (image[0], weight[0], *out), stride, padding, dilation,
-            settings.allow_tf32, settings.deterministic, self.device_number(),
+            settings.allow_tf32, settings.deterministic, self._device_number(),
         )  # fmt: skip
         if problem not in self._plans:
             self._plans[problem] = self._make(problem) if _is_served(problem) else None
@@ -109,8 +109,8 @@ class CudnnConv(CudaConv):
 
     def _make(self, problem: Problem) -> Plan | None:
         try:
-            graph, tensors = describe(self.library, problem, self._handle())
-            return settle(self.library, problem, graph, tensors)
+            graph, tensors = describe(self._library, problem, self._handle())
+            return settle(self._library, problem, graph, tensors)
         except Exception as error:  # cuDNN's own kinds, which differ from version to version
             reason = " ".join(str(error).split())[:200]
             warnings.warn(
@@ -129,24 +129,24 @@ class CudnnConv(CudaConv):
     def _handle(self) -> Any:
         """This thread's handle for the current device, told of the current stream."""
         handles: Any = self._of_thread.__dict__
-        device, stream = self.device_number(), self.stream_number()
+        device, stream = self._device_number(), self._stream_number()
         if device not in handles:
-            handles[device] = [self.library.create_handle(), None]
+            handles[device] = [self._library.create_handle(), None]
         handle, last = handles[device]
         if stream != last:
-            self.library.set_stream(handle, stream)
+            self._library.set_stream(handle, stream)
             handles[device][1] = stream
         return handle
 
     @property
-    def library(self) -> Any:
+    def _library(self) -> Any:
         """cuDNN's frontend, or None."""
         return settings.library()[0]
 
-    def device_number(self) -> int:
+    def _device_number(self) -> int:
         return int(self.xp.cuda.runtime.getDevice())
 
-    def stream_number(self) -> int:
+    def _stream_number(self) -> int:
         return int(self.xp.cuda.get_current_stream().ptr)
 
     @cached_property
