@@ -19,7 +19,7 @@ import numpy as np
 
 from minidl.backend import Backend
 from minidl.backend.cuda import CupyBackend
-from minidl.backend.cuda.conv import CudaConv
+from minidl.backend.cuda.cudnn import CudnnConv
 from minidl.backend.cuda.elementwise import CudaElementwise
 from minidl.backend.cuda.launch import definitions, source
 from minidl.backend.cuda.loss import CudaLoss
@@ -30,10 +30,11 @@ from minidl.backend.cuda.pool import CudaPool
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 
 
-class CudaOnCpu(CudaConv, CudaElementwise, CudaLoss, CudaNorm, CudaOptim, CudaPool, Backend):
+class CudaOnCpu(CudnnConv, CudaElementwise, CudaLoss, CudaNorm, CudaOptim, CudaPool, Backend):
     """CupyBackend's families of kernels, on NumPy arrays."""
 
     compiler = shutil.which("g++") or shutil.which("clang++")
+    _library = None  # no cuDNN: minidl's own kernels
 
     def __init__(self) -> None:
         super().__init__("cuda-on-cpu", np, np.ndarray)

@@ -138,7 +138,7 @@ class CudnnConv(CudaConv):
             handles[device][1] = stream
         return handle
 
-    @property
+    @cached_property
     def _library(self) -> Any:
         """cuDNN's frontend, or None."""
         return settings.library()[0]
