@@ -23,6 +23,7 @@ from minidl.backend.cuda.cudnn import CudnnConv
 from minidl.backend.cuda.elementwise import CudaElementwise
 from minidl.backend.cuda.launch import definitions, source
 from minidl.backend.cuda.loss import CudaLoss
+from minidl.backend.cuda.matmul import CudaMatmul
 from minidl.backend.cuda.norm import CudaNorm
 from minidl.backend.cuda.optim import CudaOptim
 from minidl.backend.cuda.pool import CudaPool
@@ -30,7 +31,7 @@ from minidl.backend.cuda.pool import CudaPool
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 
 
-class CudaOnCpu(CudnnConv, CudaElementwise, CudaLoss, CudaNorm, CudaOptim, CudaPool, Backend):
+class CudaOnCpu(CudnnConv, CudaElementwise, CudaLoss, CudaMatmul, CudaNorm, CudaOptim, CudaPool, Backend):
     """CupyBackend's families of kernels, on NumPy arrays."""
 
     compiler = shutil.which("g++") or shutil.which("clang++")

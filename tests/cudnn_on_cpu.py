@@ -132,12 +132,13 @@ frontend = SimpleNamespace(
 
 
 def cudnn_on_cpu() -> Any:
-    """CupyBackend's convolutions on NumPy arrays, with the stand-in in place of cuDNN, and no kernels of minidl's own."""
+    """CupyBackend's convolutions on NumPy arrays, with the stand-in in place of cuDNN, and no convolutions of minidl's own."""
     backend: Any = CudaOnCpu()
     backend._library, backend._device_number, backend._stream_number = frontend, lambda: 0, lambda: 7
 
-    def launch(*arguments: Any) -> None:
-        raise AssertionError("minidl's own kernel was started")
+    def launch(file: str, *rest: Any) -> None:
+        assert file == "elementwise", "minidl's own convolution was started"
+        CudaOnCpu.launch(backend, file, *rest)
 
     backend.launch = launch
     return backend

@@ -98,7 +98,47 @@ def test_pointwise_convolution(kernel: Any, stride: Any, padding: Any, started: 
     close([cuda_on_cpu.conv2d_input_grad(*back)], [reference.conv2d_input_grad(*back)])
     close([cuda_on_cpu.conv2d_weight_grad(*sums)], [reference.conv2d_weight_grad(*sums)])
     is_plain = stride == (1, 1) and padding == ((0, 0), (0, 0))
-    assert started == (set() if is_plain else {"unfold", "fold"})
+    assert started == ({"add_bias"} if is_plain else {"unfold", "fold", "add_bias"})
+
+
+def near(actual: Any, expected: Any) -> None:
+    """To the digits of float32, in which both may be computed."""
+    for a, b in zip(actual, expected, strict=True):
+        assert a.dtype == b.dtype and a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda d: d.__name__)
+def test_bias_and_relu_take_one_kernel(dtype: Any, started: set[str]) -> None:
+    rng = np.random.default_rng(0)
+    a, b, bias = (rng.normal(size=shape).astype(dtype) for shape in ((300, 7), (5, 7), (5,)))
+    a[2, 3] = np.nan
+    for more in (bias,), (bias, "relu"), (np.repeat(bias, 2)[::2], "relu"):
+        near([cuda_on_cpu.matmul(a, b.T, *more)], [reference.matmul(a, b.T, *more)])
+    assert started == {"add_bias"}
+    started.clear()
+    near([cuda_on_cpu.matmul(a, b.T, None, "relu")], [reference.matmul(a, b.T, None, "relu")])
+    near([cuda_on_cpu.matmul(a[:0], b.T, bias, "relu")], [reference.matmul(a[:0], b.T, bias, "relu")])
+    near([cuda_on_cpu.matmul(a, b.T, bias[:1])], [reference.matmul(a, b.T, bias[:1])])  # which broadcasts
+    near([cuda_on_cpu.matmul(a[None], b.T, bias)], [reference.matmul(a[None], b.T, bias)])
+    assert started == {"relu"}
+    x, weight = rng.normal(size=(2, 4, 6, 5)).astype(dtype), rng.normal(size=(4, 4, 3, 3)).astype(dtype)
+    for w, groups in (weight, 1), (weight[:, :1], 4):
+        for more in (None, "relu"), (bias[:4], "relu"):
+            geometry = (1, 1), ((1, 1), (1, 1)), (1, 1), groups
+            near([cuda_on_cpu.conv2d(x, w, *geometry, *more)], [reference.conv2d(x, w, *geometry, *more)])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("shape", [(300, 70), (1, 1), (3, 5, 7, 9), (2, 33, 40, 1)], ids=str)
+def test_sums_of_channels(shape: tuple[int, ...], dtype: Any, started: set[str]) -> None:
+    x = np.random.default_rng(0).normal(size=shape).astype(dtype) + 100
+    if x.ndim == 4:
+        assert started == set()
+        near([cuda_on_cpu.channel_sums(x)], [reference.channel_sums(x)])
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    near([cuda_on_cpu.channel_sums(x)], [reference.channel_sums(x)])
+    assert started == {"sum_parts", "sum_of_parts"}
 
 
 def test_depthwise_convolution_of_which_no_two_sizes_are_the_same(started: set[str]) -> None:
@@ -246,7 +286,7 @@ def parameters(count: int) -> list[list[Any]]:
 def test_which_kernels_there_are_and_which_wait() -> None:
     assert kernels(source("norm")) == {
         "moment_parts": True, "moments": True, "normalize": False, "inverse_deviation": False, "gradient_parts": True,
-        "gradient_sums": True, "input_gradient": False,
+        "gradient_sums": True, "sum_parts": True, "sum_of_parts": True, "input_gradient": False,
     }  # fmt: skip
     assert kernels(source("loss")) == {
         "cross_entropy_rows": True, "cross_entropy_total": True, "cross_entropy_grad": False,

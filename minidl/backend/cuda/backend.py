@@ -10,6 +10,7 @@ from minidl.backend.base import Backend
 from minidl.backend.cuda.cudnn import CudnnConv
 from minidl.backend.cuda.elementwise import CudaElementwise
 from minidl.backend.cuda.loss import CudaLoss
+from minidl.backend.cuda.matmul import CudaMatmul
 from minidl.backend.cuda.norm import CudaNorm
 from minidl.backend.cuda.optim import CudaOptim
 from minidl.backend.cuda.pool import CudaPool
@@ -20,7 +21,7 @@ INSTALL = (
 )
 
 
-class CupyBackend(CudnnConv, CudaElementwise, CudaLoss, CudaNorm, CudaOptim, CudaPool, Backend):
+class CupyBackend(CudnnConv, CudaElementwise, CudaLoss, CudaMatmul, CudaNorm, CudaOptim, CudaPool, Backend):
     """Arrays in GPU memory."""
 
     block_bytes = 1 << 28  # a kernel of a GPU wants as much at once as there is memory for

@@ -18,6 +18,7 @@ class CudaConv(CudaWindows):
     """
 
     block_bytes: int
+    _with_bias: Any
 
     def conv2d(
         self, x: Any, weight: Any, stride: Pair, padding: Padding, dilation: Pair, groups: int, bias: Any = None,
@@ -30,14 +31,14 @@ class CudaConv(CudaWindows):
         if groups == c == o and _is_small(pixels * c, x.size) and _are_floats(x, weight, bias):
             y = self.xp.empty((n, *out, c), dtype=x.dtype)
             self._depthwise("forward", (nhwc(self.xp, x), weight, bias), y, (h, w), out, kernel, steps)
+            self._after(then, y)
         elif groups == 1 and self._at_once(pixels * kernel[0] * kernel[1] * c, x, weight):
             y = self.xp.empty((n, *out, o), dtype=x.dtype)
             self._rows(x, kernel, steps, out).dot(_matrix(weight), y.reshape(pixels, o))
-            if bias is not None:
-                y += bias
+            self._with_bias(y, bias, then)
         else:
             return super().conv2d(x, weight, stride, padding, dilation, groups, bias, then)
-        return self._after(then, y.transpose(0, 3, 1, 2))
+        return y.transpose(0, 3, 1, 2)
 
     def conv2d_input_grad(
         self, g: Any, weight: Any, size: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int

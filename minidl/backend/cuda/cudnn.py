@@ -59,9 +59,7 @@ class CudnnConv(CudaConv):
             return super().conv2d(x, weight, stride, padding, dilation, groups, bias, then)
         y = self.xp.empty((len(x), *out, len(weight)), dtype=x.dtype)
         self._execute(plan, nhwc(self.xp, x), self.xp.ascontiguousarray(weight), y)
-        if bias is not None:
-            y += bias
-        return self._after(then, y.transpose(0, 3, 1, 2))
+        return self._with_bias(y, bias, then).transpose(0, 3, 1, 2)
 
     def conv2d_input_grad(
         self, g: Any, weight: Any, size: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int

@@ -38,6 +38,15 @@ extern "C" __global__ void sigmoid_grad(const Real* g, const Real* y, Int size, 
     if (at < size) dx[at] = g[at] * (y[at] * (1 - y[at]));
 }
 
+// y += bias, whose numbers belong to the columns; and then what is above 0 of it, if `rectified`.
+extern "C" __global__ void add_bias(const Real* bias, Int columns, Int rectified, Int size, Real* y)
+{
+    const Int at = blockIdx.x * (Int)blockDim.x + threadIdx.x;
+    if (at >= size) return;
+    const Real value = y[at] + bias[(unsigned)at % (unsigned)columns];
+    y[at] = rectified && value <= 0 ? 0 : value;
+}
+
 extern "C" __global__ void add(const Real* a, const Real* b, Int size, Real* y)
 {
     const Int at = blockIdx.x * (Int)blockDim.x + threadIdx.x;

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from minidl.backend.cuda.launch import Launcher, blocks
+from minidl.backend.cuda.launch import MOST, Launcher, blocks
 from minidl.backend.cuda.layout import are_alike, channels_last, empty_like
 from minidl.backend.reference.elementwise import ElementwiseKernels
 
@@ -58,6 +58,20 @@ class CudaElementwise(ElementwiseKernels, Launcher):
     def sigmoid_grad(self, g: Any, y: Any) -> Any:
         dx = self._one_kernel("sigmoid_grad", (g, y))
         return super().sigmoid_grad(g, y) if dx is None else dx
+
+    def _with_bias(self, y: Any, bias: Any, then: str | None) -> Any:
+        """y + bias, or y, and what the kernel that ``then`` names makes of that; in place, in one kernel where there is one."""
+        if bias is None:
+            return self._after(then, y)
+        joined = then in (None, "relu") and y.dtype.char in "fd" and bias.dtype == y.dtype and y.flags.c_contiguous
+        if not (joined and bias.shape == y.shape[-1:] and 0 < y.size < MOST):
+            y += bias
+            return self._after(then, y)
+        line = self.xp.ascontiguousarray(bias)
+        self.launch(
+            "elementwise", "add_bias", y.dtype.char, *blocks(y.size), line, line.size, then == "relu", y.size, y
+        )
+        return y
 
     def _one_kernel(
         self, kernel: str, inputs: tuple[Any, ...], numbers: tuple[float, ...] = (), out: Any = None

@@ -116,6 +116,27 @@ extern "C" __global__ void gradient_sums(
     }
 }
 
+// Sums of x over the rows, in two kernels like those above: one for each row of blocks, and then their sum.
+extern "C" __global__ void sum_parts(const Real* x, Int rows, Int columns, double* parts)
+{
+    const Int column = column_of_thread();
+    double sum = 0;
+    if (column < columns)
+        for (Int row = first_row(); row < rows; row += row_step()) sum += x[row * columns + column];
+    sum = over_rows(sum);
+    if (threadIdx.y == 0 && column < columns) parts[blockIdx.y * columns + column] = sum;
+}
+
+extern "C" __global__ void sum_of_parts(const double* parts, Int count, Int columns, Real* sums)
+{
+    const Int column = column_of_thread();
+    double sum = 0;
+    if (column < columns)
+        for (Int part = threadIdx.y; part < count; part += blockDim.y) sum += parts[part * columns + column];
+    sum = over_rows(sum);
+    if (threadIdx.y == 0 && column < columns) sums[column] = sum;
+}
+
 // invstd * (h - mean(h) - xhat * mean(h * xhat)), with h = g * weight and xhat = (x - mean) * invstd.
 extern "C" __global__ void input_gradient(
     const Real* g, const Real* x, const Real* weight, const Real* mean, const Real* invstd, const double* sums,

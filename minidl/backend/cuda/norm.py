@@ -10,7 +10,7 @@ from minidl.backend.reference.norm import NormKernels, Running, Shape, followed,
 
 
 class CudaNorm(NormKernels, Launcher):
-    """Normalisation per channel of arrays that lie channels-last; everything else goes to the reference."""
+    """Normalisation and sums per channel of arrays that lie channels-last; everything else goes to the reference."""
 
     def normalize_batch(
         self,
@@ -54,6 +54,16 @@ class CudaNorm(NormKernels, Launcher):
         )
         self.launch("norm", "normalize", type_, grid, block, x, weight, bias, mean, invstd, rows, columns, y)
         return self._after(then, y), invstd
+
+    def channel_sums(self, x: Any) -> Any:
+        if not _is_matrix(x):
+            return super().channel_sums(x)
+        rows, columns = _matrix(x)
+        (grid, block), type_ = matrix(rows, columns), x.dtype.char
+        parts, sums = self.xp.empty((grid[1], columns), dtype="float64"), self.xp.empty(columns, dtype=x.dtype)
+        self.launch("norm", "sum_parts", type_, grid, block, x, rows, columns, parts)
+        self.launch("norm", "sum_of_parts", type_, (grid[0], 1), block, parts, grid[1], columns, sums)
+        return sums
 
     def normalize_grad(
         self,
