@@ -308,6 +308,11 @@ def test_they_ask_for_no_more_than_one_by_one(layer: Any) -> None:
     assert np.array_equal(layer.weight.grad.numpy(), 3 * once.numpy()) and once.numpy().any()
     with pytest.raises(RuntimeError, match="second time"):
         y.sum().backward()
+    layer.weight.grad, y, g = None, net(x), minidl.ones(*y.shape)
+    y.backward(g, retain_graph=True)
+    once = layer.weight.grad.clone()
+    y.backward(g.mul_(2))  # the same memory, other numbers
+    assert np.array_equal(layer.weight.grad.numpy(), 3 * once.numpy()) and once.numpy().any()
     z = net(x)
     with minidl.no_grad():
         z.mul_(2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 from minidl.backend import backend_of
 from minidl.ops.base import Elementwise, Op, backend_of_any, raw
@@ -31,16 +31,21 @@ class ReLU(Elementwise):
         return ReLUGrad(raw(y))(g) if isinstance(g, Tensor) else backend_of(g).relu_grad(g, y)
 
 
-class ThenReLU:
+class ThenReLU(Op, abstract=True):
     """What ops have in common that end with a ReLU in the same pass: their gradients ask for the cotangent of its input."""
 
-    frees: ClassVar[tuple[str, ...]] = ("_passed",)
-    _passed: Any = None  # (the cotangent of the output, that of the ReLU's input): several gradients want it
+    _before: Any = None  # that cotangent, while the gradients are computed that want it
 
-    def before(self, g: Any, y: Any) -> Any:
-        if self._passed is None or self._passed[0] is not g:
-            self._passed = g, ReLUGrad(raw(y))(g) if isinstance(g, Tensor) else backend_of(g).relu_grad(g, y)
-        return self._passed[1]
+    def before(self, g, y):
+        if self._before is None:
+            self._before = ReLUGrad(raw(y))(g) if isinstance(g, Tensor) else backend_of(g).relu_grad(g, y)
+        return self._before
+
+    def pull(self, cotangents, create_graph):
+        try:
+            return super().pull(cotangents, create_graph)
+        finally:
+            self._before = None
 
 
 class ReLUGrad(Op):
