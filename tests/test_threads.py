@@ -50,13 +50,18 @@ def gradients(seed: int = 0, smooth: bool = False) -> list[np.ndarray]:
     return [p.grad.numpy().copy() for p in model.parameters()]
 
 
-@given(st.integers(0, 500), st.integers(1, 50), st.integers(1, 5), st.integers(1, 9))
-def test_spans_cover_everything_once(length, least, pieces, count):
+@given(
+    st.integers(0, 500), st.integers(1, 50), st.integers(1, 5), st.integers(1, 9), st.sampled_from([0, 0.5, 7, 30, 999])
+)
+def test_spans_cover_everything_once(length, least, pieces, count, ahead):
     minidl.set_num_threads(count)
-    spans = threads.spans(length, least, pieces)
+    spans = threads.spans(length, least, pieces, ahead)
     assert [i for a, b in spans for i in range(a, b)] == list(range(length))
-    assert len(spans) <= max(1, count * pieces)
-    assert len(spans) == 1 or min(b - a for a, b in spans) >= least
+    assert len(spans) == threads.count_parts(length, least, pieces) <= max(1, count * pieces)
+    first, *others = [b - a for a, b in spans]
+    if others:
+        assert min(others) >= least and max(others) - min(others) <= 1
+        assert -1 <= first - max(others) - min(int(ahead), length // len(spans) // 2) <= 1 or min(others) == least
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])

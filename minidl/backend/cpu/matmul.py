@@ -30,6 +30,7 @@ RECTIFIES = {None: False, "relu": True}  # what the compiled kernels can do to a
 _NOTHING, _NOWHERE = np.zeros(0, np.float32), (np.zeros((0, 0, 0, 0), np.float32), np.zeros((0, 0, 0), np.float32))
 LEAST_ROWS = 16  # of the left factor for tiles: fewer do not pay for packing the right one
 LEAST_LINES = 16  # of a product by BLAS, for one thread at least
+AHEAD = 3 << 20  # multiplications by BLAS, in about the time that another thread takes to wake up
 ROWS = 192  # that are enough for one thread: then the columns are not cut, which takes BLAS 5 to 20 % longer
 
 
@@ -161,5 +162,6 @@ def _by_blas(a: np.ndarray, b: np.ndarray, bias: Any, then: Any) -> np.ndarray:
             then(here, out=here)
 
     with single_blas:
-        share(part, spans(lines, LEAST_LINES if len(a) * b.size >= MEDIUM else lines, pieces=1))
+        least = LEAST_LINES if len(a) * b.size >= MEDIUM else lines
+        share(part, spans(lines, least, pieces=1, ahead=AHEAD * lines / (len(a) * b.size)))
     return out

@@ -73,10 +73,16 @@ def set_num_threads(count: int) -> None:
 PIECES = 2  # for each thread: one that is held up for a while then leaves more of them to the others
 
 
-def spans(length: int, least: float = 1, pieces: int = PIECES) -> list[Span]:
-    """Cut ``range(length)`` into even spans, ``pieces`` for each thread, none shorter than ``least``."""
+def spans(length: int, least: float = 1, pieces: int = PIECES, ahead: float = 0) -> list[Span]:
+    """Cut ``range(length)`` into even spans, ``pieces`` for each thread, none shorter than ``least``.
+
+    ``ahead`` is how much the caller does while the others wake up: the first span, which is the caller's, is that much longer,
+    but at most half as long again.
+    """
     parts = count_parts(length, least, pieces)
-    return [(length * i // parts, length * (i + 1) // parts) for i in range(parts)]
+    first = 0 if parts == 1 else int(min(ahead, 0.5 * length / parts, length - parts * max(1, least)))
+    even = length - first
+    return [(first * (i > 0) + even * i // parts, first + even * (i + 1) // parts) for i in range(parts)]
 
 
 def count_parts(length: int, least: float = 1, pieces: int = PIECES) -> int:
