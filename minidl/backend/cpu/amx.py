@@ -20,6 +20,7 @@ LEAST = 1 << 20  # multiplications: for fewer it is not worth while to find out
 PART = 1 << 18  # multiplications, for one thread at least
 BYTES, MOST_BYTES = 6, 1 << 26  # of a number's pieces, and of all at a time
 
+_NONE = np.empty(0, np.uint8)
 _used = os.environ.get("MINIDL_AMX", "1") != "0"
 
 
@@ -101,11 +102,11 @@ def product(
     by_rows, units, least, tiles, least_tiles, shared, place = plan
     a_turned, b_turned = not a.flags.c_contiguous, not b.flags.c_contiguous
     crew = team(units, least, pieces=8)  # many: the unit may be shared with others
-    splitters = team(tiles, least_tiles)
+    splitters, strips = (team(tiles, least_tiles), workspace("strips", (shared,), np.uint8)) if tiles else (crew, _NONE)
     places = workspace("places", (max(members(crew), members(splitters)), place), np.uint8)
     out = np.empty((len(a), b.shape[1]), np.float32)
     done = fast.matmul_split(
         crew, splitters, by_rows, a.T if a_turned else a, a_turned, b.T if b_turned else b, b_turned, bias, rectified,
-        workspace("strips", (shared,), np.uint8), places, out,
+        strips, places, out,
     )  # fmt: skip
     return out if done else None
