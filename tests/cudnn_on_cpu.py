@@ -107,6 +107,7 @@ class Graph:
 
     def execute(self, addresses: dict[int, int], workspace: int, handle: Any) -> None:
         assert self.done == ["validate", "build", "plans", "check", "ready"] and handle["stream"] == 7 and workspace
+        assert not any(address % 16 for address in addresses.values())
         first, second = (t.at(addresses[t.uid]) for t in self.inputs)
         padding = tuple(zip(self.settings["pre_padding"], self.settings["post_padding"], strict=True))
         steps = tuple(self.settings["stride"]), padding, tuple(self.settings["dilation"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any
 
@@ -120,6 +121,43 @@ def test_where_it_has_no_plan_the_kernels_serve_and_it_says_so_once(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         backend.conv2d(x, weight, *ORDINARY)
+
+
+def test_where_memory_runs_out_it_is_asked_again(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = some(2, 3, 5, 6), some(4, 3, 3, 3)
+    with monkeypatch.context() as short:
+        short.setattr(Graph, "check_support", lambda graph: (_ for _ in ()).throw(MemoryError("no room")))
+        with pytest.raises(MemoryError, match="no room"):
+            backend.conv2d(x, weight, *ORDINARY)
+    np.testing.assert_allclose(backend.conv2d(x, weight, *ORDINARY), reference.conv2d(x, weight, *ORDINARY), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 5, 5), (3, 1, 5, 5)], ids=str)
+def test_slices_that_begin_anywhere(shape: Any, backend: Any) -> None:
+    """cuDNN wants addresses that 16 divides (the stand-in asserts it)."""
+    x, weight = some(*shape), some(2, 5, shape[1], 3, 3)
+    last = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    g = reference.conv2d(x[1:], weight[1], *ORDINARY)
+    for images in x[1:], last[1:]:
+        for ours, theirs in zip(
+            three(backend, images, weight[1], g, ORDINARY),
+            three(reference, images, weight[1], g, ORDINARY),
+            strict=True,
+        ):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("error", [ImportError("no", name="torch"), OSError("file too short"), AssertionError("two")])
+def test_a_frontend_that_cannot_be_imported_is_no_error(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def find_spec(self, name: str, *rest: Any) -> None:
+            if name == "cudnn":
+                raise error
+
+    monkeypatch.delitem(sys.modules, "cudnn", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    found, why = cudnn.library.__wrapped__()
+    assert found is None and why == f"cannot be imported ({type(error).__name__}: {error})"
 
 
 def test_what_is_installed_is_said() -> None:

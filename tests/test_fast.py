@@ -301,6 +301,16 @@ def test_pieces_that_two_processes_compiled_are_not_taken_for_each_other(tmp_pat
 
 
 @compiled
+def test_what_kernels_call_by_name_is_compiled_anew_when_any_file_changes() -> None:
+    """Numba itself would only ask for the file that it stands in, and not for those that it is made of."""
+    from minidl.backend.cpu.fast import jit
+
+    assert len(jit._kept) >= 3
+    for compiled in jit._kept:
+        assert compiled._cache._cache_file._source_stamp == jit._STAMP
+
+
+@compiled
 def test_a_piece_needs_a_name_of_its_own() -> None:
     from minidl.backend.cpu.fast.jit import inner
 

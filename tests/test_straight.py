@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -318,6 +320,34 @@ def test_they_ask_for_no_more_than_one_by_one(layer: Any) -> None:
         z.mul_(2)
     with pytest.raises(RuntimeError, match=r"its output .* has changed since"):
         z.sum().backward()
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(16, 16), nn.Conv2d(4, 4, 1)], ids=lambda layer: type(layer).__name__)
+def test_threads_may_go_back_over_one_graph(layer: Any) -> None:
+    net, x = nn.Sequential(layer, nn.ReLU()), minidl.randn(32, *([16] if type(layer) is nn.Linear else [4, 2, 2]))
+    y = net(x)
+    cotangents = [minidl.ones(*y.shape), 3 * minidl.ones(*y.shape)]
+    back = lambda i: minidl.autograd.grad(y, list(net.parameters()), cotangents[i], retain_graph=True)  # noqa: E731
+    expected = [[g.numpy().copy() for g in back(i)] for i in range(2)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            for i, found in enumerate(pool.map(lambda i: [back(i) for _ in range(300)], range(2))):
+                for gradients in found:
+                    for a, b in zip(gradients, expected[i], strict=True):
+                        np.testing.assert_allclose(a.numpy(), b, rtol=1e-5)
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_a_call_that_was_changed_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x, plain, seen = nn.Sequential(nn.Linear(3, 3), nn.ReLU()), minidl.randn(2, 3), nn.Module.__call__, []
+    monkeypatch.setattr(nn.ReLU, "__call__", lambda self, *args: [seen.append(1), plain(self, *args)][1], raising=False)
+    net(x)
+    with minidl.no_grad():
+        net(x)
+    assert seen == [1, 1]
 
 
 def test_other_activations_are_refused() -> None:

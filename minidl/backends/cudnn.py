@@ -42,8 +42,10 @@ def library() -> tuple[Any, str]:
     """cuDNN's Python frontend, or None; and why."""
     try:
         import cudnn
-    except ImportError as error:
-        return None, f"not installed: {INSTALL}" if error.name == "cudnn" else f"cannot be imported ({error})"
+    except Exception as error:  # it loads cuDNN's library, too
+        if isinstance(error, ImportError) and error.name == "cudnn":
+            return None, f"not installed: {INSTALL}"
+        return None, f"cannot be imported ({type(error).__name__}: {error})"
     try:
         return cudnn, f"cuDNN {cudnn.backend_version_string()}, frontend {cudnn.__version__}"
     except Exception as error:  # whatever the frontend raises where it finds no library

@@ -61,8 +61,9 @@ def straight(modules: Iterable[Module], input: Any) -> Any:
 
 def _is_plain(module: Module) -> bool:
     """Whether calling the module is to call the ``forward`` that is known here and nothing else."""
-    known = FORWARD.get(type(module))
-    if known is None or type(module).forward is not known or "forward" in module.__dict__:
+    kind = type(module)
+    known = FORWARD.get(kind)
+    if known is None or kind.forward is not known or kind.__call__ is not CALL or "forward" in module.__dict__:
         return False
     return not (module._forward_pre_hooks or module._forward_hooks or module._backward_hooks)
 
@@ -127,5 +128,6 @@ STEPS: dict[type, Step] = {
     Dropout: _same,
     Identity: _same,
 }
+CALL = Module.__call__
 _known: list[Any] = [*JOINED, *STEPS, ReLU6]
 FORWARD: dict[type, Any] = {layer: layer.forward for layer in _known}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from minidl.autograd.node import OUTPUT
 from minidl.backend import backend_of
 from minidl.ops.base import Elementwise, Op, backend_of_any, raw
 from minidl.ops.inplace import apply_in_place
@@ -32,20 +33,16 @@ class ReLU(Elementwise):
 
 
 class ThenReLU(Op, abstract=True):
-    """What ops have in common that end with a ReLU in the same pass: their gradients ask for the cotangent of its input."""
+    """What ops have in common that end with a ReLU in the same pass: their gradients are those of the op without it, for the
+    cotangent of the ReLU's input."""
 
-    _before: Any = None  # that cotangent, while the gradients are computed that want it
-
-    def before(self, g, y):
-        if self._before is None:
-            self._before = ReLUGrad(raw(y))(g) if isinstance(g, Tensor) else backend_of(g).relu_grad(g, y)
-        return self._before
+    @classmethod
+    def _plan(cls, needs):
+        steps, needs, saves = super()._plan(needs)
+        return steps, needs, tuple(sorted({OUTPUT, *saves}))
 
     def pull(self, cotangents, create_graph):
-        try:
-            return super().pull(cotangents, create_graph)
-        finally:
-            self._before = None
+        return super().pull([ReLU.vjp(self, cotangents[0], self.restore(OUTPUT, create_graph))], create_graph)
 
 
 class ReLUGrad(Op):

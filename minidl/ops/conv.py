@@ -57,15 +57,6 @@ class Conv2dReLU(ThenReLU, Conv2d):
 
     then = ("relu",)
 
-    def vjp_x(self, g, weight, y):
-        return Conv2d.vjp_x(self, self.before(g, y), weight)
-
-    def vjp_weight(self, g, x, y):
-        return Conv2d.vjp_weight(self, self.before(g, y), x)
-
-    def vjp_bias(self, g, y):
-        return Conv2d.vjp_bias(self, self.before(g, y))
-
     def samples(draw):
         x, weight, _, geometry = _draw_convolution(draw)
         # Far from 0, where there is no derivative: small products, and a bias that decides.

@@ -63,15 +63,6 @@ class LinearReLU(ThenReLU, Linear):
     def forward(self, xp, x, weight, bias):
         return xp.matmul(x, weight.T, bias, "relu")
 
-    def vjp_x(self, g, weight, y):
-        return Linear.vjp_x(self, self.before(g, y), weight)
-
-    def vjp_weight(self, g, x, y):
-        return Linear.vjp_weight(self, self.before(g, y), x)
-
-    def vjp_bias(self, g, y):
-        return Linear.vjp_bias(self, self.before(g, y))
-
     def samples(draw):
         n, i, o = draw.integer(0, 4), draw.integer(1, 4), draw.integer(1, 4)
         # Far from 0, where there is no derivative: small products, and a bias that decides.

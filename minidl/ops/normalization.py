@@ -123,9 +123,10 @@ class NormalizeBy(Op):
 
     def __init__(self, mean, variance, eps, then=None):
         self.mean, self.variance, self.eps = mean, variance, eps
-        self.then = then  # an activation of the result, where no gradient is wanted
+        self.then = then  # an activation of the result; the gradients are those without
 
     def forward(self, xp, x, weight, bias):
+        assert self.then is None or not mode.recording
         y, self.invstd = xp.normalize_by(x, weight, bias, self.mean, self.variance, self.eps, self.then)
         if mode.recording:
             self.mean = self.mean.copy()  # the running mean may move on before the gradient is asked for
@@ -184,7 +185,8 @@ def batch_norm(
     Args:
         input: (N, C, …).
         running_mean, running_var, weight, bias: (C) each, or None.
-        then: an activation that is applied to the result ("relu", "relu6" or "sigmoid"), in training in the same pass.
+        then: an activation that is applied to the result ("relu", "relu6" or "sigmoid"); in training, or where nothing is
+            recorded, in the same pass.
 
     Raises:
         ValueError: in training, if there is only one value per channel; for another ``then``.

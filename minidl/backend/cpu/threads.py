@@ -76,8 +76,8 @@ PIECES = 2  # for each thread: one that is held up for a while then leaves more 
 def spans(length: int, least: float = 1, pieces: int = PIECES, ahead: float = 0) -> list[Span]:
     """Cut ``range(length)`` into even spans, ``pieces`` for each thread, none shorter than ``least``.
 
-    ``ahead`` is how much the caller does while the others wake up: the first span, which is the caller's, is that much longer,
-    but at most half as long again.
+    But ``ahead`` is how much the caller does while the others wake up: the first span, which is the caller's, is that much
+    longer, as far as the others stay long enough, and at most half as long again.
     """
     parts = count_parts(length, least, pieces)
     first = 0 if parts == 1 else int(min(ahead, 0.5 * length / parts, length - parts * max(1, least)))
@@ -227,7 +227,7 @@ _board, _board_address = _new_board()
 
 
 def team(length: int, least: float = 0, pieces: int = PIECES) -> Team:
-    """Who shares the work on ``range(length)``, cut as by ``spans``: the first argument of a compiled kernel.
+    """Who shares the work on ``range(length)``, cut as by ``spans`` (into even ones): the first argument of a compiled kernel.
 
     Args:
         least: how much of the length is worth handing to a thread that is awake, be it a fraction. One that sleeps is woken

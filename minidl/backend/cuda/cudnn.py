@@ -19,6 +19,8 @@ from minidl.backend.reference.conv import Padding, Pair, output_size
 from minidl.backends import cudnn as settings
 
 MOST_WORKSPACE = 1 << 28  # bytes
+MOST_PLANS = 4096
+ALIGNED = 16  # bytes: where cuDNN expects an array to begin, which a slice of another one need not
 
 
 class Problem(NamedTuple):
@@ -102,13 +104,17 @@ class CudnnConv(CudaConv):
             settings.allow_tf32, settings.deterministic, self._device_number(),
         )  # fmt: skip
         if problem not in self._plans:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
             self._plans[problem] = self._make(problem) if _is_served(problem) else None
         return self._plans[problem]
 
     def _make(self, problem: Problem) -> Plan | None:
+        handle = self._handle()
         try:
-            graph, tensors = describe(self._library, problem, self._handle())
-            return settle(self._library, problem, graph, tensors)
+            return settle(self._library, problem, *describe(self._library, problem, handle))
+        except MemoryError:  # there may be room the next time
+            raise
         except Exception as error:  # cuDNN's own kinds, which differ from version to version
             reason = " ".join(str(error).split())[:200]
             warnings.warn(
@@ -120,6 +126,7 @@ class CudnnConv(CudaConv):
             return None
 
     def _execute(self, plan: Plan, *arrays: Any) -> None:
+        arrays = tuple([a if self.address(a) % ALIGNED == 0 else a.copy() for a in arrays])
         room = self.xp.empty(plan.workspace, dtype="uint8")
         addresses = {name: self.address(a) for name, a in zip(plan.names, arrays, strict=True)}
         plan.graph.execute(addresses, self.address(room), self._handle())
@@ -157,7 +164,7 @@ class CudnnConv(CudaConv):
 
 
 def _is_served(problem: Problem) -> bool:
-    """Whether cuDNN is asked: not for depthwise convolutions, nor where pixels are left over that no window reaches."""
+    """Whether cuDNN is asked: not for depthwise convolutions, nor for images larger than what as many windows can come from."""
     (_, c, *size), (o, cg, *kernel) = problem.image, problem.weight
     steps = zip(size, kernel, problem.stride, problem.padding, problem.dilation, strict=True)
     fits = tuple(output_size(*step) for step in steps) == problem.out[2:]

@@ -1,4 +1,4 @@
-// Batch normalisation of a matrix (rows, columns): positions in rows, channels in columns.
+// Batch normalisation and sums of a matrix (rows, columns): positions in rows, channels in columns.
 //
 // Sums over rows are taken in two kernels: each row of blocks leaves its own in `parts` (blocks, 2, columns), and the next kernel
 // adds those up, in the order of the blocks. So nothing is added atomically, and the same sums come out every time. They are kept
@@ -116,7 +116,7 @@ extern "C" __global__ void gradient_sums(
     }
 }
 
-// Sums of x over the rows, in two kernels like those above: one for each row of blocks, and then their sum.
+// Sums of x over the rows, in two kernels like those above, but that `parts` is (blocks, columns).
 extern "C" __global__ void sum_parts(const Real* x, Int rows, Int columns, double* parts)
 {
     const Int column = column_of_thread();

@@ -15,6 +15,7 @@ import numba
 from llvmlite import binding
 from numba import types
 from numba.core import event
+from numba.core.ccallback import CFunc
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.extending import intrinsic
@@ -30,11 +31,15 @@ _OPTIONS: dict[str, Any] = {**_LIBERTIES, "nogil": True, "no_cfunc_wrapper": Tru
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile on the first call. A product and a sum may be contracted to one rounding (FMA); no other liberty is taken."""
     compiled = numba.njit(function, cache=True, **_OPTIONS)
-    # Numba asks whether the kernel's own file has changed. But it holds code of others too: so ask for all files of the folder.
+    _belongs_to_all_files(compiled)
+    return compiled
+
+
+def _belongs_to_all_files(compiled: Any) -> None:
+    """Numba asks whether a kernel's own file has changed. But it holds code of others too: so let it ask for the whole folder."""
     index: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(index, "_source_stamp"):
         index._source_stamp = _STAMP
-    return compiled
 
 
 def is_kept(kernel: Any) -> bool:
@@ -88,6 +93,7 @@ def inner(function: Callable[..., Any], name: str = "") -> Any:
 
     Machine code calls pieces by module, name, types, and a number that Numba counts anew in every process. So a kernel from disk
     may take another process's piece of the same name for its own: a function that makes several pieces must ``name`` them.
+    (Intrinsics are written into whoever calls them, and have no name there.)
 
     Raises:
         ValueError: if there is one of that name.
@@ -107,7 +113,10 @@ def symbol(function: Callable[..., None]) -> Any:
     A kernel that another one calls is compiled again as a part of that one; this is for the large ones that many call.
     """
     count = function.__code__.co_argcount
-    compiled = numba.cfunc(types.void(*[types.int64] * count), cache=True, **_LIBERTIES)(function)
+    compiled = CFunc(function, ((types.int64,) * count, types.void), {}, _LIBERTIES)  # as ``numba.cfunc`` does
+    compiled.enable_caching()
+    _belongs_to_all_files(compiled)
+    compiled.compile()
     _kept.append(compiled)
     name = f"minidl_{function.__name__}"
     binding.add_symbol(name, compiled.address)
