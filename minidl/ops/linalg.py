@@ -160,7 +160,9 @@ def linear(input: Any, weight: Any, bias: Any = None, *, then: str | None = None
         RuntimeError: if the sizes do not fit.
         ValueError: for another ``then``.
     """
-    op = Linear if then is None else _then(then)
+    if then not in (None, "relu"):
+        raise ValueError(f"linear: then={then!r} is not 'relu'{at_place()}")
+    op = Linear if then is None else LinearReLU
     if isinstance(input, Tensor) and input.array.ndim == 2 == weight.array.ndim:  # the most frequent case, for speed
         x, w = input.array, weight.array
         usual = bias is None or (bias.array.dtype is w.dtype and bias.array.shape == w.shape[:1])
@@ -185,12 +187,6 @@ def linear(input: Any, weight: Any, bias: Any = None, *, then: str | None = None
     if input.ndim == 2:
         return op()(input, weight, bias)
     return reshape(op()(_flat(input), weight, bias), (*input.shape[:-1], weight.shape[0]))
-
-
-def _then(then: str) -> type[Linear]:
-    if then != "relu":
-        raise ValueError(f"linear: then={then!r} is not 'relu'{at_place()}")
-    return LinearReLU
 
 
 def mm(input: Tensor, mat2: Tensor) -> Tensor:

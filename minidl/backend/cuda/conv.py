@@ -7,7 +7,7 @@ from typing import Any
 from minidl.backend.cuda.launch import MOST, blocks, geometry, matrix
 from minidl.backend.cuda.layout import nhwc
 from minidl.backend.cuda.windows import CudaWindows
-from minidl.backend.reference.conv import Padding, Pair, output_size
+from minidl.backend.reference.conv import Padding, Pair, output_sizes
 
 
 class CudaConv(CudaWindows):
@@ -26,7 +26,7 @@ class CudaConv(CudaWindows):
     ) -> Any:  # fmt: skip
         n, c, h, w = x.shape
         o, _, *kernel = weight.shape
-        out = [output_size((h, w)[i], kernel[i], stride[i], padding[i], dilation[i]) for i in range(2)]
+        out = output_sizes((h, w), kernel, stride, padding, dilation)
         pixels, steps = n * out[0] * out[1], (stride, padding, dilation)
         if groups == c == o and _is_small(pixels * c, x.size) and _are_floats(x, weight, bias):
             y = self.xp.empty((n, *out, c), dtype=x.dtype)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from minidl.backend.cuda.conv import CudaConv
 from minidl.backend.cuda.layout import nhwc
-from minidl.backend.reference.conv import Padding, Pair, output_size
+from minidl.backend.reference.conv import Padding, Pair, output_sizes
 from minidl.backends import cudnn as settings
 
 MOST_WORKSPACE = 1 << 28  # bytes
@@ -53,9 +53,7 @@ class CudnnConv(CudaConv):
         self, x: Any, weight: Any, stride: Pair, padding: Padding, dilation: Pair, groups: int, bias: Any = None,
         then: str | None = None,
     ) -> Any:  # fmt: skip
-        out = tuple(
-            output_size(x.shape[2 + i], weight.shape[2 + i], stride[i], padding[i], dilation[i]) for i in range(2)
-        )
+        out = output_sizes(x.shape[2:], weight.shape[2:], stride, padding, dilation)
         plan = self._plan("fprop", (x, weight), x.shape, weight.shape, out, stride, padding, dilation)
         if plan is None:
             return super().conv2d(x, weight, stride, padding, dilation, groups, bias, then)
@@ -166,8 +164,7 @@ class CudnnConv(CudaConv):
 def _is_served(problem: Problem) -> bool:
     """Whether cuDNN is asked: not for depthwise convolutions, nor for images larger than what as many windows can come from."""
     (_, c, *size), (o, cg, *kernel) = problem.image, problem.weight
-    steps = zip(size, kernel, problem.stride, problem.padding, problem.dilation, strict=True)
-    fits = tuple(output_size(*step) for step in steps) == problem.out[2:]
+    fits = output_sizes(size, kernel, problem.stride, problem.padding, problem.dilation) == problem.out[2:]
     return fits and not (cg == 1 and c == o and c > 1)
 
 

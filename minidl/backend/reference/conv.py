@@ -20,6 +20,12 @@ def output_size(size: int, kernel: int, stride: int, padding: Pair, dilation: in
     return (size + padding[0] + padding[1] - dilation * (kernel - 1) - 1) // stride + 1
 
 
+def output_sizes(size: Any, kernel: Any, stride: Pair, padding: Padding, dilation: Pair) -> Pair:
+    """The same along both axes: how many rows and columns a convolution's result has."""
+    rows, columns = map(output_size, size, kernel, stride, padding, dilation)
+    return rows, columns
+
+
 def taps(kernel: Pair, stride: Pair, dilation: Pair, out: Pair) -> list[tuple[int, int, slice, slice]]:
     """For every kernel position (i, j): the rows and columns of the padded image that it meets, one per output pixel."""
     return [
@@ -82,10 +88,7 @@ class ConvKernels:
         xp = self.xp
         n, c, h, w = x.shape
         o, _, kh, kw = weight.shape
-        out = (
-            output_size(h, kh, stride[0], padding[0], dilation[0]),
-            output_size(w, kw, stride[1], padding[1], dilation[1]),
-        )
+        out = output_sizes((h, w), (kh, kw), stride, padding, dilation)
         matrix = _weight_matrix(weight, groups)  # (G, KH·KW·C/G, O/G)
         y = xp.empty((n, *out, o), dtype=x.dtype)
 

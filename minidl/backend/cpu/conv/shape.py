@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
-from minidl.backend.reference.conv import output_size
+from minidl.backend.reference.conv import output_sizes
 
 Pair = tuple[int, int]
 KEPT = 512  # shapes
@@ -81,7 +81,7 @@ def describe(
     """The convolution of an input of shape ``x`` to ``o`` channels; ``out`` is what the sizes give, unless given."""
     n, c, *size = x
     if out is None:
-        out = _pair([output_size(size[i], kernel[i], stride[i], padding[i], dilation[i]) for i in range(2)])
+        out = output_sizes(size, kernel, stride, padding, dilation)
     return Convolution(n, c, o, _pair(size), out, kernel, stride, padding, dilation, groups, dtype)
 
 
