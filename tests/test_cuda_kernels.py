@@ -46,7 +46,7 @@ def test_batch_normalisation(shape: tuple[int, ...], started: set[str]) -> None:
     np.testing.assert_allclose(y, plain[0], rtol=1e-9, atol=1e-9)  # the mean's rounding, of 1000
     close(moments, plain[1:])
     close(here[:2], there[:2])
-    arguments = g, x, weight, *plain[1:], axes, column, column
+    arguments = g, x, weight, *plain[1:], axes, column, column, column
     close(cuda_on_cpu.normalize_grad(*arguments), reference.normalize_grad(*arguments))
     vectors = weight.reshape(-1), bias.reshape(-1), plain[1].reshape(-1), there[1]
     close(cuda_on_cpu.normalize_by(x, *vectors, 0.1), reference.normalize_by(x, *vectors, 0.1))

@@ -195,11 +195,12 @@ def normalize_batch(draw: Draw) -> Arguments:
 def normalize_grad(draw: Draw) -> Arguments:
     x, weight, _, axes = _norm(draw)
     mean, variance = reference.moments(x, axes)
-    shapes = [draw.choice([None, np.shape(mean) if weight is None else weight.shape]) for _ in range(2)]
+    affine = np.shape(mean) if weight is None else weight.shape
+    shapes = [draw.choice([None, affine, tuple(n for n in affine if n > 1)]) for _ in range(2)]
     # With the true deviation of two or three numbers all terms of dx would cancel, and only their rounding errors be left.
     then = draw.choice([None, "relu", "relu6", "sigmoid"])
     made = (then, draw.array(x.shape, reals(-2, 8))) if then else ()
-    return (draw.array(x.shape), x, weight, mean, 0.7 / np.sqrt(variance + 0.1), axes, *shapes, *made), {}
+    return (draw.array(x.shape), x, weight, mean, 0.7 / np.sqrt(variance + 0.1), axes, affine, *shapes, *made), {}
 
 
 def matmul(draw: Draw) -> Arguments:
@@ -573,7 +574,7 @@ def test_normalisation_by_its_definition(data: st.DataObject) -> None:
     close(reference.normalize(x, weight, bias, mean, invstd), expected)
     shape = mean.shape if weight is None else weight.shape
     gx, gw = Normalize(axes, 0.1, shape).plain_gradient(g, x, weight)
-    actual = reference.normalize_grad(g, x, weight, mean, invstd, axes, shape, shape)
+    actual = reference.normalize_grad(g, x, weight, mean, invstd, axes, shape, shape, shape)
     np.testing.assert_allclose(actual[0], gx, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(actual[1], sum_to(gw, shape), rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(actual[2], sum_to(g, shape), rtol=1e-10, atol=1e-12)

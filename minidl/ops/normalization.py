@@ -50,14 +50,10 @@ class Normalize(Op):
                 reshape(sum_to(gw, self.affine), weight_shape) if weight_needed else None,
                 reshape(sum_to(g, self.affine), bias_shape) if bias_needed else None,
             )
-        shapes = self.affine if weight_needed else None, self.affine if bias_needed else None
-        given = g, x, self._fit(weight), self.mean, self.invstd, self.axes
+        shapes = weight_shape if weight_needed else None, bias_shape if bias_needed else None
+        given = g, x, self._fit(weight), self.mean, self.invstd, self.axes, self.affine
         dx, dw, db = backend_of(g).normalize_grad(*given, *shapes, *self.then, *made)
-        return (
-            dx if x_needed else None,
-            dw.reshape(weight_shape) if weight_needed else None,
-            db.reshape(bias_shape) if bias_needed else None,
-        )
+        return dx if x_needed else None, dw, db
 
     def _fit(self, t):
         """A weight or bias in a shape that broadcasts against x: (C) does against (N, C) as it is."""

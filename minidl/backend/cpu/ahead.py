@@ -68,7 +68,7 @@ def work() -> Iterator[Callable[[], Any]]:
     yield lambda: xp.relu_grad(x, x)
     yield lambda: xp.conv2d_weight_grad(wide, wide, (3, 3), once, border, once, 1)  # by Winograd's algorithm
     channel = array(1, 16, 1, 1)
-    yield lambda: xp.normalize_grad(x, x, channel, channel, channel, (0, 2, 3), (16,), (16,))
+    yield lambda: xp.normalize_grad(x, x, channel, channel, channel, (0, 2, 3), (1, 16, 1, 1), (16,), (16,))
     labels = np.zeros(16, np.int64)
     yield lambda: xp.cross_entropy_grad(array(16, 10), labels, -100, 1.0)
     yield lambda: xp.cross_entropy(array(16, 10), labels, -100)

@@ -145,6 +145,7 @@ class CpuNorm(NormKernels):
         mean: Any,
         invstd: Any,
         axes: Shape,
+        affine: Shape,
         weight_shape: Shape | None,
         bias_shape: Shape | None,
         then: str | None = None,
@@ -156,7 +157,7 @@ class CpuNorm(NormKernels):
         if not code:
             g = self._before(then, g, y)
         if columns is None or not per_channel(x, weight, None, mean, invstd):
-            return super().normalize_grad(g, x, weight, mean, invstd, axes, weight_shape, bias_shape)
+            return super().normalize_grad(g, x, weight, mean, invstd, axes, affine, weight_shape, bias_shape)
         matrix, repeats = columns
         if fast is None and x.size < LEAST:
             dx, dw, db = _normalize_back_small(g, x, weight, mean, invstd, axes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from minidl.backend.cuda.launch import MOST, Launcher, blocks
+from minidl.backend.cuda.launch import MOST, THEN, Launcher, blocks
 from minidl.backend.cuda.layout import are_alike, channels_last, empty_like
 from minidl.backend.reference.elementwise import ElementwiseKernels
 
@@ -63,13 +63,13 @@ class CudaElementwise(ElementwiseKernels, Launcher):
         """y + bias, or y, and what the kernel that ``then`` names makes of that; in place, in one kernel where there is one."""
         if bias is None:
             return self._after(then, y)
-        joined = then in (None, "relu") and y.dtype.char in "fd" and bias.dtype == y.dtype and y.flags.c_contiguous
+        joined = y.dtype.char in "fd" and bias.dtype == y.dtype and y.flags.c_contiguous
         if not (joined and bias.shape == y.shape[-1:] and 0 < y.size < MOST):
             y += bias
             return self._after(then, y)
         line = self.xp.ascontiguousarray(bias)
         self.launch(
-            "elementwise", "add_bias", y.dtype.char, *blocks(y.size), line, line.size, then == "relu", y.size, y
+            "elementwise", "add_bias", y.dtype.char, *blocks(y.size), line, line.size, THEN.index(then), y.size, y
         )
         return y
 

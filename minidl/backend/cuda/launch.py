@@ -10,6 +10,7 @@ THREADS = 256  # in a block
 ROWS = 8  # of a matrix that a thread should have, to be worth starting
 MOST_PARTS = 512  # sums over parts of the rows, to be added up
 WORK = 4096  # numbers of one parameter for a block of an optimizer's step
+THEN = (None, "relu", "relu6", "sigmoid")  # what kernels can do to their results: `after` in common.cu
 MOST = 1 << 31  # kernels that divide indices do it in 32 bits
 NAMES = {"f": "float", "d": "double", "B": "unsigned char", "i": "int"}  # of dtypes in CUDA
 

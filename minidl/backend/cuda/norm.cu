@@ -65,16 +65,17 @@ extern "C" __global__ void moments(
     }
 }
 
-// y = (x - mean) * invstd * weight + bias; weight and bias may be null.
+// y = (x - mean) * invstd * weight + bias, or what `after` makes of it; weight and bias may be null.
 extern "C" __global__ void normalize(
-    const Real* x, const Real* weight, const Real* bias, const Real* mean, const Real* invstd, Int rows, Int columns, Real* y)
+    const Real* x, const Real* weight, const Real* bias, const Real* mean, const Real* invstd, Int then, Int rows, Int columns,
+    Real* y)
 {
     const Int column = column_of_thread();
     if (column >= columns) return;
     const Real middle = mean[column], scale = weight ? invstd[column] * weight[column] : invstd[column];
     const Real shift = bias ? bias[column] : 0;
     for (Int row = first_row(); row < rows; row += row_step())
-        y[row * columns + column] = (x[row * columns + column] - middle) * scale + shift;
+        y[row * columns + column] = after(then, (x[row * columns + column] - middle) * scale + shift);
 }
 
 // invstd = 1 / sqrt(variance + eps)
@@ -84,18 +85,19 @@ extern "C" __global__ void inverse_deviation(const Real* variance, Int columns, 
     if (column < columns) invstd[column] = 1 / sqrt(variance[column] + eps);
 }
 
-// Sums of g, and of g * (x - mean).
+// Sums of g, and of g * (x - mean). Where there was a `then`, y is what came of it, and g its cotangent.
 extern "C" __global__ void gradient_parts(
-    const Real* g, const Real* x, const Real* mean, Int rows, Int columns, double* parts)
+    const Real* g, const Real* y, Int then, const Real* x, const Real* mean, Int rows, Int columns, double* parts)
 {
     const Int column = column_of_thread();
     double total = 0, product = 0;
     if (column < columns) {
         const double middle = mean[column];
         for (Int row = first_row(); row < rows; row += row_step()) {
-            const double cotangent = g[row * columns + column];
+            const Int at = row * columns + column;
+            const double cotangent = then ? before(then, g[at], y[at]) : g[at];
             total += cotangent;
-            product += cotangent * (x[row * columns + column] - middle);
+            product += cotangent * (x[at] - middle);
         }
     }
     leave(total, product, columns, parts);
@@ -111,8 +113,8 @@ extern "C" __global__ void gradient_sums(
     if (threadIdx.y == 0 && column < columns) {
         sums[column] = total;
         sums[columns + column] = product;
-        dbias[column] = total;
-        dweight[column] = product * invstd[column];
+        if (dbias) dbias[column] = total;
+        if (dweight) dweight[column] = product * invstd[column];
     }
 }
 
@@ -139,8 +141,8 @@ extern "C" __global__ void sum_of_parts(const double* parts, Int count, Int colu
 
 // invstd * (h - mean(h) - xhat * mean(h * xhat)), with h = g * weight and xhat = (x - mean) * invstd.
 extern "C" __global__ void input_gradient(
-    const Real* g, const Real* x, const Real* weight, const Real* mean, const Real* invstd, const double* sums,
-    Int rows, Int columns, Real* dx)
+    const Real* g, const Real* y, Int then, const Real* x, const Real* weight, const Real* mean, const Real* invstd,
+    const double* sums, Int rows, Int columns, Real* dx)
 {
     const Int column = column_of_thread();
     if (column >= columns) return;
@@ -149,6 +151,6 @@ extern "C" __global__ void input_gradient(
     const Real b = -scale * inverse * inverse * sums[columns + column] / rows, c = -scale * sums[column] / rows;
     for (Int row = first_row(); row < rows; row += row_step()) {
         const Int at = row * columns + column;
-        dx[at] = a * g[at] + b * (x[at] - middle) + c;
+        dx[at] = a * (then ? before(then, g[at], y[at]) : g[at]) + b * (x[at] - middle) + c;
     }
 }

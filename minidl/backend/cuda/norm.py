@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.backend.cuda.launch import Launcher, matrix
+from minidl.backend.cuda.launch import THEN, Launcher, matrix
 from minidl.backend.cuda.layout import channels_last, empty_like
 from minidl.backend.reference.norm import NormKernels, Running, Shape, followed, per_channel
 
@@ -36,8 +36,9 @@ class CudaNorm(NormKernels, Launcher):
         self.launch(
             "norm", "moments", type_, *finish, x, parts, grid[1], rows, columns, float(eps), *averages, mean, invstd
         )
-        self.launch("norm", "normalize", type_, grid, block, x, *_lines(weight, bias), mean, invstd, rows, columns, y)
-        return self._after(then, y), mean, invstd
+        given = x, *_lines(weight, bias), mean, invstd, THEN.index(then)
+        self.launch("norm", "normalize", type_, grid, block, *given, rows, columns, y)
+        return y, mean, invstd
 
     def normalize_by(
         self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float, then: str | None = None
@@ -52,8 +53,9 @@ class CudaNorm(NormKernels, Launcher):
         self.launch(
             "norm", "inverse_deviation", type_, (grid[0], 1), (block[0], 1), variance, columns, float(eps), invstd
         )
-        self.launch("norm", "normalize", type_, grid, block, x, weight, bias, mean, invstd, rows, columns, y)
-        return self._after(then, y), invstd
+        given = x, weight, bias, mean, invstd, THEN.index(then)
+        self.launch("norm", "normalize", type_, grid, block, *given, rows, columns, y)
+        return y, invstd
 
     def channel_sums(self, x: Any) -> Any:
         if not _is_matrix(x):
@@ -73,30 +75,37 @@ class CudaNorm(NormKernels, Launcher):
         mean: Any,
         invstd: Any,
         axes: Shape,
+        affine: Shape,
         weight_shape: Shape | None,
         bias_shape: Shape | None,
         then: str | None = None,
         y: Any = None,
     ) -> tuple[Any, Any, Any]:
-        g = self._before(then, g, y)
         fits = _is_matrix(x) and axes == _all_but_channels(x) and per_channel(x, weight, mean, invstd)
-        if not fits or g.dtype != x.dtype:
-            return super().normalize_grad(g, x, weight, mean, invstd, axes, weight_shape, bias_shape)
-        if not _is_matrix(g):
-            copy = empty_like(self.xp, x)
-            copy[...] = g
-            g = copy
+        if not fits or any(a.dtype != x.dtype for a in (g, y) if a is not None):
+            return super().normalize_grad(g, x, weight, mean, invstd, axes, affine, weight_shape, bias_shape, then, y)
+        g, y = (self._laid_out_like(x, a) for a in (g, y))
         rows, columns = _matrix(x)
         (grid, block), type_ = matrix(rows, columns), x.dtype.char
         weight, mean, invstd = _lines(weight, mean, invstd)
         parts, sums = (self.xp.empty((n, 2, columns), dtype="float64") for n in (grid[1], 1))
-        dx, dweight, dbias = empty_like(self.xp, x), *(self.xp.empty(columns, dtype=x.dtype) for _ in range(2))
-        self.launch("norm", "gradient_parts", type_, grid, block, g, x, mean, rows, columns, parts)
+        dx = empty_like(self.xp, x)
+        dweight, dbias = (None if s is None else self.xp.empty(s, dtype=x.dtype) for s in (weight_shape, bias_shape))
+        cotangent = g, y, THEN.index(then)
+        self.launch("norm", "gradient_parts", type_, grid, block, *cotangent, x, mean, rows, columns, parts)
         finish = (grid[0], 1), block
         self.launch("norm", "gradient_sums", type_, *finish, parts, grid[1], columns, invstd, sums, dweight, dbias)
-        self.launch("norm", "input_gradient", type_, grid, block, g, x, weight, mean, invstd, sums, rows, columns, dx)
-        shapes = (dweight, weight_shape), (dbias, bias_shape)
-        return dx, *(None if shape is None else d.reshape(shape) for d, shape in shapes)
+        given = *cotangent, x, weight, mean, invstd, sums
+        self.launch("norm", "input_gradient", type_, grid, block, *given, rows, columns, dx)
+        return dx, dweight, dbias
+
+    def _laid_out_like(self, x: Any, a: Any) -> Any:
+        """a, or a copy that lies in memory as x does, which is a matrix; None for None."""
+        if a is None or a.strides == x.strides:
+            return a
+        copy = empty_like(self.xp, x)
+        copy[...] = a
+        return copy
 
 
 def _is_matrix(x: Any) -> bool:

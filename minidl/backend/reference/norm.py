@@ -79,6 +79,7 @@ class NormKernels:
         mean: Any,
         invstd: Any,
         axes: Shape,
+        affine: Shape,
         weight_shape: Shape | None,
         bias_shape: Shape | None,
         then: str | None = None,
@@ -86,6 +87,7 @@ class NormKernels:
     ) -> tuple[Any, Any, Any]:
         """Gradients of ``normalize(x, …, *moments(x))`` for x, weight and bias (None where no shape is given).
 
+        ``affine`` is the shape in which weight and bias broadcast against x, and the shapes are those that they really have.
         If a kernel was applied to the result (``then``, see ``normalize_batch``), y is what came of it, and g its cotangent.
         With x̂ = (x − mean) · invstd and h = g · weight (Ioffe & Szegedy 2015, section 3):
         dL/dx = invstd · (h − mean(h) − x̂ · mean(h · x̂)).
@@ -98,7 +100,7 @@ class NormKernels:
         dx = h - xhat
         dx -= h.mean(axis=axes, keepdims=True)
         dx *= invstd
-        return dx, _sum_to(gx, weight_shape), _sum_to(g, bias_shape)
+        return dx, _sum_to(gx, affine, weight_shape), _sum_to(g, affine, bias_shape)
 
 
 def follow(running: Running, mean: Any, variance: Any, count: int) -> None:
@@ -126,8 +128,6 @@ def followed(x: Any, running: Running | None) -> bool:
     return running is None or all([a.dtype == x.dtype and a.flags.c_contiguous for a in running[:2]])
 
 
-def _sum_to(x: Any, shape: Shape | None) -> Any:
-    """Sum over the axes along which a weight of this shape was broadcast."""
-    if shape is None or x.shape == shape:
-        return x if shape is not None else None
-    return x.sum(axis=unbroadcast_axes(x.shape, shape)).reshape(shape)
+def _sum_to(x: Any, affine: Shape, shape: Shape | None) -> Any:
+    """Sum over the axes along which a weight was broadcast, or None where it has no shape."""
+    return None if shape is None else x.sum(axis=unbroadcast_axes(x.shape, affine)).reshape(shape)
