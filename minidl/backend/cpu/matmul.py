@@ -31,6 +31,7 @@ _NOTHING, _NOWHERE = np.zeros(0, np.float32), (np.zeros((0, 0, 0, 0), np.float32
 LEAST_ROWS = 16  # of the left factor for tiles: fewer do not pay for packing the right one
 LEAST_LINES = 16  # of a product by BLAS, for one thread at least
 AHEAD = 3 << 20  # multiplications by BLAS, in about the time that another thread takes to wake up
+LONG = 2  # times as many numbers in a sum as there are rows, or turning the result would take longer than it saves
 ROWS = 192  # that are enough for one thread: then the columns are not cut, which takes BLAS 5 to 20 % longer
 
 
@@ -154,14 +155,28 @@ def _by_blas(a: np.ndarray, b: np.ndarray, bias: Any, then: Any) -> np.ndarray:
 
     def part(span: Span) -> None:
         rows, columns = (slice(*span), slice(None)) if by_rows else (slice(None), slice(*span))
-        here = out[rows, columns]
-        np.matmul(a[rows], b[:, columns], out=here)
-        if bias is not None:
-            here += bias[columns]
-        if then is not None:
-            then(here, out=here)
+        _part_by_blas(a[rows], b[:, columns], None if bias is None else bias[columns], then, out[rows, columns])
 
     with single_blas:
         least = LEAST_LINES if len(a) * b.size >= MEDIUM else lines
         share(part, spans(lines, least, pieces=1, ahead=AHEAD * lines / (len(a) * b.size)))
     return out
+
+
+def _part_by_blas(a: np.ndarray, b: np.ndarray, bias: Any, then: Any, out: np.ndarray) -> None:
+    rows, columns = out.shape
+    if rows <= columns and LONG * rows <= len(b) and a.flags.c_contiguous and b.flags.f_contiguous:
+        # A layer's weight, and few samples: OpenBLAS turns what it packs, and takes longer for its right factor. With bᵀ @ aᵀ that
+        # is the small one: 3 to 45 % less time, the turned result put in its place.
+        y = np.matmul(b.T, a.T)
+        if bias is not None:
+            y += bias[:, np.newaxis]
+        if then is not None:
+            then(y, out=y)
+        out[...] = y.T
+        return
+    np.matmul(a, b, out=out)
+    if bias is not None:
+        out += bias
+    if then is not None:
+        then(out, out=out)
