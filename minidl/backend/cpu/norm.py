@@ -165,10 +165,11 @@ class CpuNorm(NormKernels):
             dx = np.empty_like(x)
             cotangents, target = _matrix(laid_out_like(g, x), repeats), _matrix(dx, repeats)
             if fast is not None:
-                dw, db = np.empty((2, x.shape[1]), x.dtype)
+                dw, db = (np.empty(s or x.shape[1], x.dtype) for s in (weight_shape, bias_shape))
                 lines = _line(weight, x), _line(mean, x), _line(invstd, x)
                 output = _matrix(laid_out_like(y, x), repeats) if code else _NO_OUTPUT[x.dtype.char]
-                fast.normalize_back(_crew(matrix), cotangents, matrix, repeats, *lines, code, output, target, dw, db)
+                sums = dw.reshape(-1), db.reshape(-1)
+                fast.normalize_back(_crew(matrix), cotangents, matrix, repeats, *lines, code, output, target, *sums)
             else:
                 dw, db = _normalize_back(cotangents, matrix, repeats, weight, mean, invstd, target)
         return dx, _in_shape(dw, weight_shape, x), _in_shape(db, bias_shape, x)
@@ -290,7 +291,9 @@ def _code(then: str | None, x: np.ndarray) -> int:
 
 
 def _in_shape(d: Any, shape: Shape | None, like: np.ndarray) -> Any:
-    return None if shape is None else d.astype(like.dtype, copy=False).reshape(shape)
+    if shape is None or (d.shape == shape and d.dtype == like.dtype):  # a view would have to be copied for who keeps it
+        return None if shape is None else d
+    return d.astype(like.dtype, copy=False).reshape(shape)
 
 
 def _crew(matrix: np.ndarray) -> Team:
