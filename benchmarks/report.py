@@ -39,6 +39,10 @@ class Table:
         lines = [[title for title, _ in self.columns], rule, *self.rows]
         return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
+    def text(self) -> str:
+        """The whole table as it is printed."""
+        return "\n".join([self.head(), *map(self._line, self.rows)])
+
     def _line(self, cells: Sequence[str]) -> str:
         return "  ".join(f"{cell:{layout}}" for cell, (_, layout) in zip(cells, self.columns, strict=True)).rstrip()
 
