@@ -109,7 +109,7 @@ def _edges(array: np.ndarray) -> np.ndarray:
 
 def _append(text: str, notes: list[str]) -> str:
     """Add the notes, each on the same line where it fits."""
-    last = len(text) - text.rfind("\n") + 1 - (len("tensor(") if "\n" not in text else 0)
+    last = len(text) - text.rfind("\n") + 1
     for note in notes:
         if last + len(note) + 2 > LINE:
             text += ",\n" + " " * len("tensor(") + note

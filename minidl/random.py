@@ -10,6 +10,7 @@ seed gives the same numbers on every platform, but not the numbers that PyTorch 
 
 from __future__ import annotations
 
+import operator
 import secrets
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -402,7 +403,10 @@ def _numpy(generator: Generator | None) -> np.random.Generator:
 def _shape(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
     if not size:
         raise TypeError(f"{name}(): expected a size, as integers or as one tuple")
-    shape = tuple(int(n) for n in (size[0] if isinstance(size[0], Sequence) else size))
+    try:
+        shape = tuple([operator.index(n) for n in (size[0] if isinstance(size[0], Sequence) else size)])
+    except TypeError as error:
+        raise TypeError(f"{name}(): expected whole numbers as sizes, got {size}") from error
     for n in shape:
         if n < 0:
             raise RuntimeError(f"{name}: trying to create a Tensor with negative dimension {n}: {shape}")

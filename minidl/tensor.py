@@ -354,7 +354,10 @@ def to_array(data: Any, dtype: Any, backend: Backend) -> Any:
         raise ValueError(f"tensor(): expected numbers, or sequences of equal length at every depth; {error}") from error
     if array.dtype.kind not in "biuf":
         raise TypeError(f"tensor(): cannot make a Tensor of dtype {array.dtype} from {type(data).__name__}")
-    if dtype is None and array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)):
+    first = data
+    while isinstance(first, (list, tuple)) and first:
+        first = first[0]
+    if dtype is None and array.dtype == np.float64 and not isinstance(first, (np.ndarray, np.generic)):
         array = array.astype(dtypes.get_default_dtype())
     return backend.from_numpy(array.astype(native(array.dtype), copy=False))
 

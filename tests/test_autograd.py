@@ -375,3 +375,35 @@ def test_numbers_in_a_foreign_byte_order_are_converted_or_refused():
         np.testing.assert_array_equal(minidl.nn.functional.avg_pool2d(x, 2).numpy().ravel(), [2.5, 4.5, 10.5, 12.5])
     with pytest.raises(ValueError, match="byte order different from the native byte order"):
         minidl.from_numpy(foreign)
+
+
+# -- values and dtypes, as seen in PyTorch 2.13 -------------------------------------------------------------------------
+
+
+def test_whole_numbers_to_negative_powers():
+    assert (2 ** minidl.tensor([-1, 0, 2])).tolist() == [0, 1, 4]
+    assert (minidl.tensor([1, -1, -1, 2, 0]) ** minidl.tensor([-1, -3, -2, -5, 3])).tolist() == [1, -1, 1, 0, 0]
+    y = minidl.tensor([2], dtype=minidl.uint8) ** minidl.tensor([3], dtype=minidl.uint8)
+    assert y.tolist() == [8] and y.dtype == minidl.uint8
+
+
+def test_numbers_are_compared_in_their_common_dtype():
+    x = minidl.tensor([7, 250], dtype=minidl.uint8)
+    assert minidl.fmax(x, minidl.tensor(-7)).tolist() == [249, 250]
+    assert minidl.fmin(x, minidl.tensor(-7)).tolist() == [7, 249]
+
+
+def test_a_number_is_scattered_in_the_dtype_of_the_tensor():
+    y = minidl.ones(3, dtype=minidl.int64).scatter(0, minidl.tensor([0]), 2.7)
+    assert y.tolist() == [2, 1, 1] and y.dtype == minidl.int64
+
+
+def test_numpys_numbers_in_a_list_keep_their_dtype():
+    assert minidl.tensor([np.float64(3)]).dtype == minidl.float64
+    assert minidl.tensor([[np.ones(2)], [np.zeros(2)]]).dtype == minidl.float64
+    assert minidl.tensor([3.0]).dtype == minidl.float32
+
+
+def test_notes_that_do_not_fit_on_the_line():
+    text = repr(minidl.ones(13).requires_grad_())
+    assert text == "tensor([" + ", ".join(["1."] * 13) + "],\n       requires_grad=True)"

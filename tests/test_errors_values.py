@@ -308,3 +308,35 @@ def test_an_empty_dataset_gives_no_batches():
     loader = DataLoader(TensorDataset(z(0, 2)), batch_size=4)
     assert len(loader) == 0
     assert list(loader) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "parts"),
+    [
+        (lambda: z(2.5), TypeError, ["whole numbers", "2.5"]),
+        (lambda: minidl.ones("3"), TypeError, ["whole numbers"]),
+        (lambda: minidl.rand(2, 1.5), TypeError, ["rand", "whole numbers", "1.5"]),
+        (lambda: z(4).reshape(2.0, 2.0), TypeError, ["whole numbers"]),
+        (lambda: nn.Linear(2.5, 1), TypeError, ["whole numbers"]),
+        (lambda: z(3).sum((0.5,)), TypeError, ["integer"]),
+        (lambda: z(3).index_select(0, T([-1])), IndexError, ["index_select", "-1"]),
+        (lambda: z(3).index_add(0, T([-1]), minidl.ones(1)), IndexError, ["index_add", "-1"]),
+        (lambda: z(3).index_add(0, T([0]), T([1])), RuntimeError, ["float32", "int64"]),
+        (lambda: z(3).masked_select(T([1, 0, 1])), RuntimeError, ["BoolTensor", "int64"]),
+        (lambda: T([2.0]) - T([True]), RuntimeError, ["Subtraction", "bool"]),
+        (lambda: 1 - T([True]), RuntimeError, ["Subtraction", "bool"]),
+        (lambda: nn.BatchNorm1d(2, eps=0)(z(3, 2)), ValueError, ["eps", "0"]),
+        (lambda: nn.init.normal_(z(2), 0, -1), RuntimeError, ["std", "-1"]),
+        (lambda: nn.init.uniform_(z(2), 5, 1), RuntimeError, ["from=5", "to=1"]),
+    ],
+)
+def test_values_that_would_be_taken_for_others(call, kind, parts):
+    check(call, kind, parts)
+
+
+def test_a_gradient_of_another_shape():
+    p = nn.Parameter(minidl.ones(2))
+    p.grad = minidl.ones(1)
+    check(lambda: minidl.optim.SGD([p], lr=1.0).step(), RuntimeError, ["(2,)", "(1,)"])
+    check(lambda: (p * 2).sum().backward(), RuntimeError, ["(2,)", "(1,)"])
+    assert p.tolist() == [1, 1]

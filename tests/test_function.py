@@ -317,3 +317,31 @@ def test_own_saved_values_are_named_when_they_are_changed():
     y.mul_(2)
     with pytest.raises(RuntimeError, match=r"ExpBackward needs .* shape \(1,\).* which mul_ has changed"):
         y.sum().backward()
+
+
+class Same(Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x
+
+    @staticmethod
+    def backward(ctx, g):
+        return g
+
+
+class Flat(Same):
+    @staticmethod
+    def forward(ctx, x):
+        return x.view(-1)
+
+
+@pytest.mark.parametrize("function", [Same, Flat])
+def test_what_was_passed_on_must_not_be_changed_in_place(function):
+    x = leaf(1.0, 2.0)
+    for given in (x, x * 2):
+        for change in (lambda t: t.mul_(3), lambda t: t[0].mul_(3)):
+            with pytest.raises(RuntimeError, match="is a view and is being modified inplace"):
+                change(function.apply(given))
+    assert x.tolist() == [1, 2]
+    Cube.apply(x).mul_(3).sum().backward()
+    assert x.grad.tolist() == [9, 36]

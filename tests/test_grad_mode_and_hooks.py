@@ -261,3 +261,12 @@ def test_retained_gradients_accumulate_and_are_copies():
     assert z.grad.tolist() == [2, 2]
     assert y.grad.tolist() == [7, 7]
     assert x.grad.tolist() == [4, 4]
+
+
+def test_a_hooked_module_must_not_change_its_input_in_place():
+    module = minidl.nn.ReLU(inplace=True)
+    module.register_full_backward_hook(lambda *_: None)
+    hidden = minidl.ones(2, requires_grad=True) * 1
+    with pytest.raises(RuntimeError, match="modified inplace"):
+        module(hidden)
+    assert module(minidl.ones(2)).tolist() == [1, 1]

@@ -330,3 +330,36 @@ def test_pickle():
         assert twin.is_leaf
         assert twin.grad is None
     assert pickle.loads(pickle.dumps(T([1, 2]))).dtype == minidl.int64
+
+
+def test_shifts_in_place():
+    x = T([1, 2, 3], dtype=minidl.uint8)
+    y, part = x, x[:2]
+    x <<= 1
+    part >>= T(1, dtype=minidl.uint8)
+    assert y.tolist() == [1, 2, 6] and y.dtype == minidl.uint8
+
+
+def test_an_element_takes_a_tensor_of_one():
+    x = minidl.zeros(2, 2)
+    x[0, 1] = T([[7.0]])
+    x[1] = T([[5.0, 6.0]])
+    x[T(0), 0] = x[1:2, 1] + 1
+    assert x.tolist() == [[7, 7], [5, 6]]
+    with pytest.raises(RuntimeError, match="cannot be broadcast"):
+        x[0, 0] = T([1.0, 2.0])
+
+
+def test_none_is_no_number():
+    x = minidl.ones(2)
+    for call in (lambda: x.fill_(None), lambda: x.__setitem__(0, None)):
+        with pytest.raises(TypeError, match="NoneType"):
+            call()
+    assert x.tolist() == [1, 1]
+
+
+def test_a_copied_parameter_has_no_gradient():
+    p = minidl.nn.Parameter(minidl.ones(2))
+    p.grad = minidl.ones(2)
+    copied = copy.deepcopy([p, p])
+    assert copied[0] is copied[1] and copied[0].grad is None and type(copied[0]) is type(p) and copied[0].requires_grad

@@ -453,6 +453,7 @@ def test_parameter_list() -> None:
     assert row[2].shape == (4,) and len(row) == 3
     with pytest.raises(IndexError):
         row[3]
+    assert isinstance(row[1:], nn.ParameterList) and row[1:][0] is row[1]
 
 
 # -- the place of a running module -------------------------------------------------------------------------------------

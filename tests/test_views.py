@@ -1,5 +1,7 @@
 """Views share memory and history. Every expectation here was first seen in PyTorch 2.13."""
 
+import pytest
+
 import minidl
 
 T = minidl.tensor
@@ -135,3 +137,61 @@ def test_a_number_may_be_overwritten():
     s += w.sum()
     s.backward()
     assert w.grad.tolist() == [1, 1]
+
+
+COPIES = {
+    "flip": (lambda x: x.flip(0), (3,)),
+    "fliplr": (minidl.fliplr, (2, 2)),
+    "repeat": (lambda x: x.repeat(2, 1), (3,)),
+    "repeat 1": (lambda x: x.repeat(1), (3,)),
+    "tile": (lambda x: x.tile(1, 1), (3,)),
+    "repeat_interleave": (lambda x: x.repeat_interleave(3), (1,)),
+    "repeat_interleave 1": (lambda x: x.repeat_interleave(1), (3,)),
+    "prod": (lambda x: x.prod(), (1,)),
+    "prod along": (lambda x: x.prod(0), (1, 3)),
+    "cumprod": (lambda x: x.cumprod(0), (1, 2)),
+    "diag": (lambda x: x.diag(), (2, 2)),
+}
+
+
+@pytest.mark.parametrize(("function", "shape"), COPIES.values(), ids=COPIES)
+def test_results_that_are_no_views(function, shape):
+    x = minidl.ones(*shape)
+    y = function(x)
+    x.zero_()
+    assert (y == 1).all()
+    y += 1
+    assert (x == 0).all()
+    leaf = minidl.ones(*shape, requires_grad=True)
+    function(leaf).mul_(2).sum().backward()  # no view of a leaf
+    assert leaf.grad.sum() > 0
+
+
+@pytest.mark.parametrize("function", [minidl.round, minidl.floor, minidl.ceil, minidl.trunc], ids=lambda f: f.__name__)
+def test_rounded_whole_numbers_are_a_copy(function):
+    x = T([1, 2])
+    y = function(x)
+    y += 1
+    assert x.tolist() == [1, 2]
+
+
+def test_the_sign_of_booleans_is_a_copy():
+    x = T([True, False])
+    x.sign().logical_not_()
+    assert x.tolist() == [True, False]
+
+
+def test_views_that_may_be_written_to():
+    x = minidl.zeros(3, 3)
+    x.diagonal().fill_(2)
+    assert x.tolist() == [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
+    row = minidl.ones(1, 4)
+    row.expand(1, 4).mul_(3)
+    assert row.tolist() == [[3] * 4]
+    with pytest.raises(RuntimeError, match="single memory location"):
+        row.expand(2, 4).mul_(3)
+    leaf = minidl.ones(2, 2, requires_grad=True)
+    y = leaf * 1
+    y.diagonal().mul_(5)
+    y.sum().backward()
+    assert leaf.grad.tolist() == [[5, 1], [1, 5]]

@@ -249,6 +249,10 @@ def _accumulate(x: Tensor, g: Any, owned: bool) -> None:
         same = type(g) is type(held) and g.dtype is held.dtype and g.shape == held.shape
         array = g if same else _as_array(g, x)
         x.grad = Tensor.wrap(array if owned and array is g else array.copy())
+    elif x.grad.shape != x.shape:
+        raise RuntimeError(
+            f"a Tensor of shape {x.shape} was given a grad of shape {x.grad.shape}; nothing can be added to it"
+        )
     elif x.grad.grad_fn is None:
         x.grad.array += g
         x.grad.bump_version("backward()")

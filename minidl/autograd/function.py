@@ -176,12 +176,14 @@ class Function:
                 result = cls.forward(ctx, *args)
         if not (mode.recording and any(ctx.needs_input_grad)):
             return result
-        outputs = result if isinstance(result, tuple) else (result,)
-        if not all(isinstance(t, Tensor) for t in outputs):
-            raise TypeError(f"{cls.__name__}.forward must return Tensors, got {[type(t).__name__ for t in outputs]}")
+        given = result if isinstance(result, tuple) else (result,)
+        if not all(isinstance(t, Tensor) for t in given):
+            raise TypeError(f"{cls.__name__}.forward must return Tensors, got {[type(t).__name__ for t in given]}")
         inputs = {id(x) for x in args}  # one that is returned as it came becomes a Tensor of its own
-        outputs = tuple(t.detach() if id(t) in inputs else t for t in outputs)
+        outputs = tuple(t.detach() if id(t) in inputs else t for t in given)
         node = FunctionNode(cls, ctx, args, edges)
+        owners = {id(x if x._base is None else x._base) for x in args if isinstance(x, Tensor)}
+        node.passed_on = [i for i, t in enumerate(given) if id(t) in inputs or id(t._base) in owners]
         node.keep(outputs)
         for i, t in enumerate(outputs):
             t._base = t._views = None  # a view's gradient would be that of the view, not the one given here

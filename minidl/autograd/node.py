@@ -46,6 +46,7 @@ class Node:
             order of falling numbers meets every node after all that depend on it.
         needs: which inputs want a gradient; a walk towards some Tensors only narrows it down while it calls ``pull``.
         outputs: how many Tensors the operation made.
+        passed_on: those of them that show an input's memory, without being its views: they must not be changed in place.
         owns_results: what ``pull`` returns is either made there or one of the cotangents, so that a walk may add to it
             in place. Not so where a user's code returns it.
         made_at: the calling line and module, in anomaly mode.
@@ -56,6 +57,7 @@ class Node:
     needs: tuple[bool, ...] = ()
     number: int = 0
     outputs: int = 1
+    passed_on: Sequence[int] = ()
     owns_results: bool = False
     saved: dict[int, tuple[Any, Version | None, int]] | None = None
     released: bool = False

@@ -205,7 +205,9 @@ class ParameterList(Module):
         if values is not None:
             self.extend(values)
 
-    def __getitem__(self, index: int) -> Parameter:
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return type(self)([self[i] for i in range(*index.indices(len(self)))])
         return getattr(self, self._key(index))
 
     def __setitem__(self, index: int, value: Any) -> None:

@@ -48,7 +48,10 @@ class GradientTap:
         self.input_count = len(args)
         if is_grad_enabled():
             self.watched = [i for i, x in enumerate(args) if isinstance(x, Tensor) and x.requires_grad]
-        return _through(args, self.watched, self._input_gradients)
+        passed = _through(args, self.watched, self._input_gradients)
+        if self.watched:
+            passed[self.watched[0]]._node.passed_on = range(len(self.watched))
+        return passed
 
     def on_outputs(self, output: Any) -> Any:
         """The output to hand to the caller. Only Tensors and tuples (or lists) of them are watched."""

@@ -120,13 +120,25 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """Fill from the uniform distribution over [a, b)."""
+    """Fill from the uniform distribution over [a, b).
+
+    Raises:
+        RuntimeError: if a > b.
+    """
+    if a > b:
+        raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={a} > to={b}")
     values = _numpy_generator(generator).random(tensor.shape, dtype=_working_dtype(tensor))
     return _write(tensor, np.asarray(values * (b - a) + a), "uniform_")
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """Fill from the normal distribution N(mean, std²)."""
+    """Fill from the normal distribution N(mean, std²).
+
+    Raises:
+        RuntimeError: if std is negative.
+    """
+    if std < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
     values = _numpy_generator(generator).standard_normal(tensor.shape, dtype=_working_dtype(tensor))
     return _write(tensor, np.asarray(values * std + mean), "normal_")
 

@@ -26,6 +26,12 @@ class Parameter(Tensor):
         if isinstance(data, Tensor):
             self._version = data.version  # one memory, one count of its changes
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        """A copy without the gradient, as in PyTorch."""
+        copied = super().__deepcopy__(memo)
+        copied.grad = None
+        return copied  # type: ignore[return-value]
+
 
 _plain: dict[tuple[type, tuple[str, ...]], bool] = {}  # whether a class leaves these names to parameters and buffers
 

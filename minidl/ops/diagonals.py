@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minidl.ops.base import Op
-from minidl.ops.shape import View, normalize_dim
+from minidl.ops.shape import View, normalize_dim, writable
 from minidl.tensor import Tensor
 
 
@@ -15,7 +15,7 @@ class Diagonal(View):
 
     def forward(self, xp, x):
         self.shape = x.shape
-        return xp.diagonal(x, *self.arguments_)
+        return writable(xp.diagonal(x, *self.arguments_), x)
 
     def vjp(self, g):
         return DiagonalScatter(self.shape, *self.arguments_)(g)
@@ -81,9 +81,9 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 
 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The diagonal of a matrix, or the matrix with this diagonal."""
+    """The diagonal of a matrix (a copy), or the matrix with this diagonal."""
     if input.ndim == 2:
-        return Diagonal(diagonal, 0, 1)(input)
+        return Diagonal(diagonal, 0, 1)(input).clone()
     if input.ndim != 1:
         raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input.ndim}D")
     n = input.shape[0] + (diagonal if diagonal >= 0 else -diagonal)

@@ -58,6 +58,14 @@ class Sub(Elementwise):
     def forward(self, xp, a, b):
         return xp.subtract(a, b)
 
+    def _promote(self, inputs):
+        if "b" in map(_kind, inputs):
+            raise RuntimeError(
+                "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the "
+                "`~` or `logical_not()` operator instead."
+            )
+        return super()._promote(inputs)
+
     def vjp_a(self, g):
         return g
 
@@ -102,6 +110,8 @@ class Pow(Elementwise):
     quiet = True
 
     def forward(self, xp, a, b):
+        if _kind(a) in "iub" and _kind(b) in "iub":
+            return _whole_power(xp, a, b)
         return a**b
 
     def vjp_a(self, g, a, b):
@@ -172,6 +182,20 @@ class Fmod(Elementwise):
 
     def vjp_b(self, g, a, b):
         return -g * trunc(raw(a) / raw(b))
+
+
+def _kind(x: Any) -> str:
+    return x.dtype.kind if hasattr(x, "dtype") else "b" if isinstance(x, bool) else "i" if isinstance(x, int) else "f"
+
+
+def _whole_power(xp: Any, a: Any, b: Any) -> Any:
+    """a ** b of whole numbers. With b below 0 it is 0 but where a is 1 or −1; NumPy refuses to say so."""
+    dtype = xp.result_type(a, b)
+    a, b = xp.asarray(a, dtype=dtype), xp.asarray(b, dtype=dtype)
+    if dtype.kind == "u":
+        return a**b
+    inverse = xp.where(a == 1, dtype.type(1), xp.where(a == -1, 1 - 2 * (b & 1), dtype.type(0)))
+    return xp.where(b < 0, inverse, a ** xp.maximum(b, 0)).astype(dtype, copy=False)
 
 
 def _check_divisor(xp: Any, a: Any, b: Any) -> None:

@@ -138,6 +138,8 @@ def _scatter(input: Tensor, dim: int, index: Tensor, src: Any, add: bool) -> Ten
             )
     if hasattr(src, "dtype") and raw(src).ndim:
         src = getitem(src, tuple(slice(n) for n in positions.shape))  # only the part that the index covers is used
+    elif not hasattr(src, "dtype"):
+        src = input.dtype.type(src)
     if add:
         return input + GatherGrad(dim, positions, tuple(input.shape))(src)
     return IndexPut(_along(backend_of_any(input), positions, dim))(input, src)

@@ -202,7 +202,14 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
         raise IndexError(f"index_select(): Index is supposed to be a vector, got shape {index.shape}")
     if input.ndim == 0:
         return reshape(index_select(reshape(input, (1,)), 0, index), ())
-    return getitem(input, (slice(None),) * dim + (raw(index).reshape(-1),))
+    return getitem(input, (slice(None),) * dim + (_from_the_front("index_select", raw(index).reshape(-1)),))
+
+
+def _from_the_front(name: str, index: Any) -> Any:
+    """The index, if it counts from the front only."""
+    if index.size and int(index.min()) < 0:
+        raise IndexError(f"{name}(): index out of range: {int(index.min())} (it counts from the front)")
+    return index
 
 
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
@@ -245,7 +252,13 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
-    """The elements where ``mask`` is True, in one dimension."""
+    """The elements where ``mask`` is True, in one dimension.
+
+    Raises:
+        RuntimeError: if ``mask`` is not of booleans.
+    """
+    if mask.dtype.kind != "b":
+        raise RuntimeError(f"masked_select: expected BoolTensor for mask, got {mask.dtype}")
     shape = np.broadcast_shapes(input.shape, mask.shape)
     return getitem(broadcast_to(input, shape), broadcast_to(mask, shape))
 
@@ -263,7 +276,9 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
         raise RuntimeError(
             f"index_add(): source has shape {tuple(source.shape)}, needs {expected} for input {tuple(input.shape)}, dim {dim}"
         )
-    where_to = (slice(None),) * dim + (raw(index),)
+    if source.dtype != input.dtype:
+        raise RuntimeError(f"index_add(): self ({input.dtype}) and source ({source.dtype}) must have the same dtype")
+    where_to = (slice(None),) * dim + (_from_the_front("index_add", raw(index)),)
     return input + ScatterAdd(where_to, tuple(input.shape))(source if alpha == 1 else source * alpha)
 
 

@@ -153,11 +153,21 @@ def _give_history(x: Tensor, source: Tensor) -> None:
 def forbid_leaf(x: Tensor, name: str) -> None:
     """An in-place change of a leaf would lose the leaf, and with it the place for its gradient.
 
+    So would one of memory that a ``Function`` (or a module with backward hooks) was given and passes on, with a gradient of its
+    own: what it was given would not learn of the change.
+
     Raises:
-        RuntimeError: if ``x`` is, or is a view of, a leaf that requires a gradient, while recording.
+        RuntimeError: if ``x`` is, or is a view of, such a Tensor that requires a gradient, while recording.
     """
     if not mode.recording:
         return
+    for t in (x, x._base):
+        node = None if t is None else t._node
+        if t is not None and node is not None and t._output in node.passed_on:
+            raise RuntimeError(
+                f"{name}: Output {t._output} of {node.name} is a view and is being modified inplace. It shows memory that the "
+                "function was given, and its gradient would not count the change: clone() it first."
+            )
     if x.is_leaf and x._requires_grad:
         raise RuntimeError(f"{name}: a leaf Variable that requires grad is being used in an in-place operation.")
     base = x._base
@@ -243,6 +253,8 @@ def _put(self: Tensor, index: tuple[Any, ...], value: Any, name: str) -> None:
     """Write ``value``, a Tensor or number, to the elements at ``index``, which lose the history they had."""
     from minidl.ops.indexing import GetItem, IndexPut, is_basic
 
+    if value is None:
+        raise TypeError(f"{name}: can't assign a NoneType to a {self.dtype} Tensor")
     if not isinstance(value, (Tensor, int, float, bool)):
         value = Tensor.wrap(to_array(value, self.dtype, self.backend))
     if isinstance(value, Tensor) and type(value.array) is not type(self.array):
@@ -253,6 +265,8 @@ def _put(self: Tensor, index: tuple[Any, ...], value: Any, name: str) -> None:
             )
         value = value.to(self.device)
     if not (mode.recording and _any_requires_grad(self, value)):
+        if not any(i is Ellipsis for i in index):
+            index = (*index, Ellipsis)  # or NumPy would take an array of one element for no number
         _write(self, index, value.array if isinstance(value, Tensor) else value, name)
         return
     if is_basic(index) and isinstance(value, Tensor):

@@ -303,6 +303,10 @@ class TensorMethods:
         in_place(comparison.bitwise_or, "bitwise_or_"),
         in_place(comparison.bitwise_xor, "bitwise_xor_"),
     )
+    bitwise_left_shift_, bitwise_right_shift_ = (
+        in_place(comparison.bitwise_left_shift, "bitwise_left_shift_"),
+        in_place(comparison.bitwise_right_shift, "bitwise_right_shift_"),
+    )
     addcmul_, addcdiv_ = in_place(elementwise.addcmul, "addcmul_"), in_place(elementwise.addcdiv, "addcdiv_")
     exp_, log_, sqrt_ = (in_place(getattr(unary, n), f"{n}_") for n in ("exp", "log", "sqrt"))
     tanh_, sigmoid_ = in_place(unary.tanh, "tanh_"), in_place(unary.sigmoid, "sigmoid_")
@@ -315,6 +319,7 @@ class TensorMethods:
     __iadd__, __isub__, __imul__, __itruediv__, __ipow__ = add_, sub_, mul_, div_, pow_
     __ifloordiv__, __imod__ = floor_divide_, remainder_
     __iand__, __ior__, __ixor__ = bitwise_and_, bitwise_or_, bitwise_xor_
+    __ilshift__, __irshift__ = bitwise_left_shift_, bitwise_right_shift_
 
     def detach_(self) -> Tensor:
         """Make this Tensor a leaf that autograd does not follow."""

@@ -185,7 +185,7 @@ def batch_norm(
             recorded, in the same pass.
 
     Raises:
-        ValueError: in training, if there is only one value per channel; for another ``then``.
+        ValueError: in training, if there is only one value per channel, or eps is not positive; for another ``then``.
         RuntimeError: if the sizes do not fit.
     """
     shape = tuple(input.shape)
@@ -193,6 +193,8 @@ def batch_norm(
         raise RuntimeError(f"batch_norm: expected at least 2D input (N, C, ...), got shape {shape}{at_place()}")
     if then is not None and then not in ACTIVATIONS:
         raise ValueError(f"batch_norm: then={then!r} is none of {', '.join(map(repr, ACTIVATIONS))}{at_place()}")
+    if training and not eps > 0:
+        raise ValueError(f"batch_norm eps must be positive during training, but got {eps}{at_place()}")
     channels = shape[1]
     line = (channels,)
     for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):

@@ -23,7 +23,7 @@ class Sign(Step):
 
     def forward(self, xp, x):
         if x.dtype.kind == "b":
-            return x
+            return x.copy()
         y = xp.sign(x)
         return xp.where(x == x, y, y.dtype.type(0)) if x.dtype.kind == "f" else y  # the sign of NaN is 0, as in PyTorch
 
@@ -34,7 +34,7 @@ class Floor(Step):
     samples = reals(0.1, 0.9)
 
     def forward(self, xp, x):
-        return xp.floor(x) if x.dtype.kind == "f" else x
+        return xp.floor(x) if x.dtype.kind == "f" else x.copy()
 
 
 class Ceil(Step):
@@ -43,7 +43,7 @@ class Ceil(Step):
     samples = reals(0.1, 0.9)
 
     def forward(self, xp, x):
-        return xp.ceil(x) if x.dtype.kind == "f" else x
+        return xp.ceil(x) if x.dtype.kind == "f" else x.copy()
 
 
 class Trunc(Step):
@@ -52,7 +52,7 @@ class Trunc(Step):
     samples = reals(0.1, 0.9)
 
     def forward(self, xp, x):
-        return xp.trunc(x) if x.dtype.kind == "f" else x
+        return xp.trunc(x) if x.dtype.kind == "f" else x.copy()
 
 
 class Round(Step):
@@ -64,7 +64,7 @@ class Round(Step):
     samples = reals(0.6, 0.9)
 
     def forward(self, xp, x):
-        return xp.round(x, self.decimals) if x.dtype.kind == "f" else x
+        return xp.round(x, self.decimals) if x.dtype.kind == "f" else x.copy()
 
 
 # -- public functions -------------------------------------------------------------------------------------------------

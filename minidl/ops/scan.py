@@ -43,8 +43,8 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """
     dim = normalize_dim(dim, input.ndim)
     input = widen(input, dtype)
-    if input.ndim == 0:
-        return input * 1
+    if input.ndim == 0 or input.shape[dim] < 2:
+        return input.clone()
     at = (slice(None),) * dim
     x, shift = input, 1
     while shift < x.shape[dim]:
@@ -68,8 +68,8 @@ def prod(input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: An
         x = input if input.ndim else reshape(input, (1,))
         kept = tuple([1 if i == along else n for i, n in enumerate(input.shape)])
     at = (slice(None),) * along
-    if x.shape[along] == 0:
-        x = sum(x, along, keepdim=True) + 1
+    if x.shape[along] < 2:
+        x = sum(x, along, keepdim=True) + (1 if x.shape[along] == 0 else 0)
     while (n := x.shape[along]) > 1:
         half = n // 2
         pairs = [x[(*at, slice(half))] * x[(*at, slice(half, 2 * half))], x[(*at, slice(2 * half, n))]]

@@ -124,14 +124,19 @@ def minimum(input: Tensor, other: Tensor) -> Tensor:
 
 def fmax(input: Tensor, other: Tensor) -> Tensor:
     """The larger of two, element by element; a number is preferred to NaN."""
-    a, b = raw(input), raw(other)
-    return where((a >= b) | (b != b), input, other)
+    return _preferred(input, other, "greater_equal")
 
 
 def fmin(input: Tensor, other: Tensor) -> Tensor:
     """The smaller of two, element by element; a number is preferred to NaN."""
-    a, b = raw(input), raw(other)
-    return where((a <= b) | (b != b), input, other)
+    return _preferred(input, other, "less_equal")
+
+
+def _preferred(input: Tensor, other: Tensor, comparison: str) -> Tensor:
+    """``input`` where it compares so with ``other``, or that is NaN, in the dtype that both come to."""
+    dtype = dtypes.result_type(input, other)
+    a, b = (x.astype(dtype) if hasattr(x, "dtype") else x for x in (raw(input), raw(other)))
+    return where(getattr(backend_of_any(input).xp, comparison)(a, b) | (b != b), input, other)
 
 
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:

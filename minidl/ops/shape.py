@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,17 +30,24 @@ def normalize_dims(dim: Any, ndim: int) -> tuple[int, ...]:
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         return tuple(range(ndim))
     dims = (dim,) if isinstance(dim, int) or not isinstance(dim, (tuple, list)) else dim
-    result = tuple(normalize_dim(int(d), ndim) for d in dims)
+    result = tuple(normalize_dim(operator.index(d), ndim) for d in dims)
     if len(set(result)) < len(result):
         raise RuntimeError(f"dim {dim} appears multiple times in the list of dims")
     return result if ndim else ()
 
 
 def sizes(shape: tuple[Any, ...]) -> tuple[int, ...]:
-    """Accept a shape as one sequence or as separate numbers."""
+    """Accept a shape as one sequence or as separate numbers.
+
+    Raises:
+        TypeError: if they are not whole numbers.
+    """
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
         shape = tuple(shape[0])
-    return tuple(int(n) for n in shape)
+    try:
+        return tuple([operator.index(n) for n in shape])
+    except TypeError as error:
+        raise TypeError(f"expected whole numbers, got {shape}") from error
 
 
 class View(Op, abstract=True):
@@ -47,6 +55,14 @@ class View(Op, abstract=True):
 
     is_view = True
     promotes = False
+
+
+def writable(view: Any, x: Any) -> Any:
+    """A view of x that NumPy made read-only; writable as x is, where every element has memory of its own."""
+    if isinstance(view, np.ndarray) and x.flags.writeable:
+        steps = zip(view.strides, view.shape, strict=True)
+        view.flags.writeable = all(step != 0 or size < 2 for step, size in steps)
+    return view
 
 
 class Reshape(View):
@@ -97,7 +113,7 @@ class BroadcastTo(View):
 
     def forward(self, xp, x):
         self.shape = x.shape
-        return xp.broadcast_to(x, self.target)
+        return writable(xp.broadcast_to(x, self.target), x)
 
     def vjp(self, g):
         return sum_to(g, self.shape)
@@ -108,14 +124,16 @@ class BroadcastTo(View):
         return (draw.array(shape),), lambda x: broadcast_to(x, full)
 
 
-class Flip(View):
-    """The elements in reverse order along some dimensions."""
+class Flip(Op):
+    """The elements in reverse order along some dimensions. A copy, as in PyTorch."""
+
+    promotes = False
 
     def __init__(self, dims):
         self.dims = dims
 
     def forward(self, xp, x):
-        return xp.flip(x, self.dims) if x.ndim else x
+        return xp.flip(x, self.dims).copy()
 
     def vjp(self, g):
         return Flip(self.dims)(g)
@@ -291,7 +309,8 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     shape = (1,) * (len(counts) - input.ndim) + tuple(input.shape)
     doubled = [m for n in shape for m in (1, n)]
     spread = [m for r, n in zip(counts, shape, strict=True) for m in (r, n)]
-    return reshape(broadcast_to(reshape(input, doubled), spread), [r * n for r, n in zip(counts, shape, strict=True)])
+    wide = broadcast_to(reshape(input, doubled), spread)
+    return _copy(reshape(wide, [r * n for r, n in zip(counts, shape, strict=True)]))
 
 
 def tile(input: Tensor, *dims: Any) -> Tensor:
@@ -315,7 +334,12 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, ou
         return x[(slice(None),) * dim + (Tensor.wrap(index),)]
     shape = tuple(x.shape)
     wide = broadcast_to(unsqueeze(x, dim + 1), (*shape[: dim + 1], repeats, *shape[dim + 1 :]))
-    return reshape(wide, (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))
+    return _copy(reshape(wide, (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :])))
+
+
+def _copy(x: Tensor) -> Tensor:
+    """x on memory of its own: a copy if it still shows what it was made of."""
+    return x if x._base is None else x.clone()
 
 
 def flip(input: Any, *axes: Any, dims: Any = None) -> Any:

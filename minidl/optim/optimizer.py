@@ -102,6 +102,12 @@ class Optimizer:
                 loss = closure()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
+            for p in params:
+                if p.grad.array.shape != p.array.shape or p.grad.array.dtype != p.array.dtype:
+                    raise RuntimeError(
+                        f"{type(self).__name__}: a parameter of shape {p.shape} and dtype {p.dtype} has a grad of shape "
+                        f"{p.grad.shape} and dtype {p.grad.dtype}"
+                    )
             self._update_all(params, [p.grad.array for p in params], group)
             for p in params:
                 p.bump_version(type(self).__name__)
