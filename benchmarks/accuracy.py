@@ -27,7 +27,7 @@ def main() -> None:
     parser = cli.parser(__doc__, ["torch", "torch-channels-last", "minidl"])
     parser.add_argument("--target", type=float, default=0.86, help="share of the 1,000 test images (default: 0.86)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="one run of every engine for each")
-    parser.add_argument("--epochs", type=int, default=30, help="give up after so many (default: 30)")
+    parser.add_argument("--epochs", type=cli.positive, default=30, help="give up after so many (default: 30)")
     options = cli.parse(parser)
     if options.quick:
         options.seeds, options.epochs = options.seeds[:1], min(options.epochs, 2)

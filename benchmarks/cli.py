@@ -28,8 +28,8 @@ def parser(
     quick = f"{QUICK['rounds']} rounds of {QUICK['seconds']} s" if rounds else "one seed, two epochs"
     new.add_argument("--quick", action="store_true", help=f"a rough look: {quick}")
     if rounds:
-        new.add_argument("--rounds", type=_positive, help=f"turns of every engine (default: {rounds})")
-        new.add_argument("--seconds", type=float, help=f"length of one turn (default: {seconds})")
+        new.add_argument("--rounds", type=positive, help=f"turns of every engine (default: {rounds})")
+        new.add_argument("--seconds", type=duration, help=f"length of one turn (default: {seconds})")
     new.set_defaults(default_engines=list(engines), default_rounds=rounds, default_seconds=seconds)
     return new
 
@@ -106,8 +106,17 @@ def _plain(text: str) -> str:
     return text.casefold().replace(" ", "").replace("-", "")
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def duration(text: str) -> float:
+    """Seconds, more than none."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {value}")
     return value

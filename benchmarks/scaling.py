@@ -167,8 +167,12 @@ def main() -> None:
     parser.add_argument(
         "--nets", nargs="+", type=cli.net_name, default=IMAGE_NETS, help=f"of {cli.listing(IMAGE_NETS)}"
     )
-    parser.add_argument("--batches", nargs="*", type=int, default=[16, 32, 64, 128, 256, 512], help="none: no sweep")
-    parser.add_argument("--threads", nargs="*", type=int, default=[*doubling, cores], help="none: no comparison")
+    parser.add_argument(
+        "--batches", nargs="*", type=cli.positive, default=[16, 32, 64, 128, 256, 512], help="none: no sweep"
+    )
+    parser.add_argument(
+        "--threads", nargs="*", type=cli.positive, default=[*doubling, cores], help="none: no comparison"
+    )
     options = cli.parse(parser)
     engines = [
         engine for engine in installed(options.engines) if all(can_run(engine, n, NETS[n].shape) for n in options.nets)

@@ -10,6 +10,7 @@ that is where augmentation is needed. Results go to `runs/augmentation/`.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -179,7 +180,8 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     sheet = options.out / "contact-sheet.png"
     draw_sheet(find_pictures(options.images, 4), sheet)
-    print(f"{sheet}: {len(SHEET)} transforms on four pictures; look at it first")
+    if sheet.exists():
+        print(f"{sheet}: {len(SHEET)} transforms on four pictures; look at it first")
     if options.sheet_only:
         return
     print(
@@ -192,16 +194,17 @@ def main() -> None:
         mean, low, high = float(np.mean(results[kind])), min(results[kind]), max(results[kind])
         change = "" if kind == "none" else f"  {100 * (mean - base):+.1f}"
         print(f"  {kind:<22} {100 * mean:.1f} %  ({100 * low:.1f} to {100 * high:.1f}){change}", flush=True)
-    draw_bars(results, options.out / "accuracy.png")
+    bars = options.out / "accuracy.png"
+    draw_bars(results, bars)
     print(
         f"\nTook {time.perf_counter() - start:.0f} s. Differences below about one point are within the luck of the start.\n"
-        f"In {options.out}/: contact-sheet.png, accuracy.png\n"
+        f"In {options.out}/: {', '.join(path.name for path in (sheet, bars) if path.exists())}\n"
         "Try next: --train 300 (augmentation helps more), --train 6000, --images FOLDER with photographs of your own."
     )
 
 
 def draw_bars(results: dict[str, list[float]], path: Path) -> None:
-    """A bar for each kind, a dot for each network."""
+    """The mean of each kind, and a dot for each network."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -211,18 +214,22 @@ def draw_bars(results: dict[str, list[float]], path: Path) -> None:
     ax = figure.subplots()
     names = list(results)
     means = [100 * float(np.mean(values)) for values in results.values()]
-    ax.barh(names, means, color=["0.6"] + ["C0"] * (len(names) - 1))
+    ax.plot(means, names, "D", color="C0", markersize=8)
     for i, values in enumerate(results.values()):
         ax.plot([100 * v for v in values], [i] * len(values), "k.", markersize=5)
     ax.axvline(means[0], color="0.3", linewidth=0.8, linestyle="--")
     lowest = min(min(values) for values in results.values())
     ax.set_xlim(100 * lowest - 2, 100 * max(max(values) for values in results.values()) + 1)
     ax.invert_yaxis()
-    ax.set_xlabel("test accuracy, % (bar: mean, dots: single networks)")
+    ax.set_xlabel("test accuracy, % (diamond: mean, dots: single networks)")
     ax.set_title("What each augmentation does")
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("\naugmentation: stopped.", file=sys.stderr)
+        sys.exit(130)

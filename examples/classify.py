@@ -78,7 +78,7 @@ def main() -> int:
         try:
             photo = open_photo(path)
         except OSError as error:  # no file, or no image
-            print(f"classify: {path}: {error}", file=sys.stderr)
+            print(f"classify: {path}: {error.strerror or error}", file=sys.stderr)
             return 1
         start = time.perf_counter()
         probabilities = classify(model, preset, photo)
@@ -89,8 +89,13 @@ def main() -> int:
         photos.append(photo)
         rows.append([(names[i], float(probabilities[i])) for i in best])
     draw(photos, rows, options.out / "classified.png")
+    print("Try next: --model resnet18 (or vgg16, inception_v3): where do the networks disagree?")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\nclassify: stopped.", file=sys.stderr)
+        sys.exit(130)

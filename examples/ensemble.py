@@ -316,9 +316,7 @@ def report_votes(members: Outputs, l2: float) -> dict[str, Any]:
             "but these may still split among several classes, and lose to a right minority.)"
         )
     else:
-        print(
-            "Networks that are wrong more often than right promise nothing as a majority; what saves it is that they differ."
-        )
+        print("A majority helps where each network is right more often than wrong, and they err on different images.")
     return {"rows": rows, "correlation": rho, "disagreement": differ, "q": q}
 
 
@@ -411,13 +409,14 @@ def main() -> int:
     result |= {"calibration": calibration, "times": times}
     with atomic_write(options.out / "ensemble.json") as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"\nTook {time.perf_counter() - start:.0f} s. In {options.out}/: errors.png, reliability.png, ensemble.json")
+    files = [name for name in ("errors.png", "reliability.png", "ensemble.json") if (options.out / name).exists()]
+    print(f"\nTook {time.perf_counter() - start:.0f} s. In {options.out}/: {', '.join(files)}")
     print(
         "Try next:\n"
         "  --plain --epochs 20        no augmentation, learned by heart: too sure? What does the temperature say?\n"
         "  --train 1000               fewer images: do the networks disagree more, and gain more?\n"
         "  --dataset cifar10          harder images (--train 20000 --epochs 10 takes some minutes)\n"
-        "  --l2 0.001                 stacked voting left to itself: what does it learn from 1,000 images?\n"
+        f"  --l2 0.001                 stacked voting left to itself: what does it learn from {options.held_out:,} images?\n"
         "  in Task.network(): another architecture for every second network. Do their errors correlate less?"
     )
     return 0

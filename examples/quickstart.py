@@ -117,7 +117,8 @@ def main() -> int:
         f"  most frequent mistake: {test.classes[a]} taken for {test.classes[b]} ({count} of {int((labels == a).sum())})"
     )
     print(f"\nTook {time.perf_counter() - start:.0f} s. In {options.out}/:")
-    print("  curves.png, predictions.png              look at these first")
+    if (options.out / "curves.png").exists():
+        print("  curves.png, predictions.png              look at these first")
     print("  network-1.safetensors, …                 the weights; network-1/metrics.csv, …  every epoch's numbers")
     print("\nTry next:")
     print("  python examples/quickstart.py --epochs 30          longer training: how much better?")

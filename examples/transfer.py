@@ -36,6 +36,7 @@ from minidl.nn import functional as F
 from minidl.training import Trainer
 from minidl.transforms.presets import IMAGENET_MEAN, IMAGENET_STD
 
+DATA = Path(os.environ.get("MINIDL_DATA") or "data")
 ADDRESS = "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
 BATCH = 16
 CHEAP_SEEDS = 5  # at least, for what takes seconds
@@ -74,6 +75,8 @@ class Row:
 def find_photographs(given: Path, out: Path) -> Path:
     """The folder that has ``train`` and ``val``: there, or from an archive, or downloaded into ``given``."""
     archives = [given] if given.suffix in (".tar", ".zip") else sorted(given.glob("hymenoptera_data.*"))
+    if not (archives or given.is_dir() or given == DATA):
+        raise FileNotFoundError(f"--data {given}: no folder, and no .tar or .zip")
     for folder in (given, given / "hymenoptera_data"):
         if (folder / "train").is_dir() and (folder / "val").is_dir():
             return folder
@@ -317,25 +320,33 @@ def draw(path: Path, width: float, height: float, function: Callable[..., None],
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = Path(os.environ.get("MINIDL_DATA") or "data")
     parser.add_argument(
-        "--data", type=Path, default=default, help="folder with train/ and val/, or a .tar or .zip of it"
+        "--data",
+        type=Path,
+        default=DATA,
+        help=f"folder with train/ and val/, or a .tar or .zip of it (default: {DATA})",
     )
     parser.add_argument(
         "--weights", default="IMAGENET1K_V1", help="of MobileNetV2: a file (.pth, .safetensors) or a name"
     )
-    parser.add_argument(
-        "--seeds", type=int, default=3, help=f"for each way (default 3; cheap ways take {CHEAP_SEEDS} or more)"
-    )
-    parser.add_argument("--epochs", type=int, default=6, help="of fine-tuning (default 6)")
-    parser.add_argument("--size", type=int, default=160, help="pixels for fine-tuning (default 160)")
-    parser.add_argument("--scratch-epochs", type=int, default=10, help="of training from scratch (default 10)")
-    parser.add_argument("--scratch-size", type=int, default=96, help="pixels for training from scratch (default 96)")
+    usual = {"seeds": 3, "epochs": 6, "size": 160, "scratch_epochs": 10, "scratch_size": 96}
+    fast = {"seeds": 1, "epochs": 2, "size": 96, "scratch_epochs": 2, "scratch_size": 64}
+    about = {
+        "seeds": f"for each way (cheap ways take {CHEAP_SEEDS} or more)",
+        "epochs": "of fine-tuning",
+        "size": "pixels for fine-tuning",
+        "scratch_epochs": "of training from scratch",
+        "scratch_size": "pixels for training from scratch",
+    }
+    for name, what in about.items():
+        help = f"{what} (default {usual[name]}; with --fast {fast[name]})"
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, help=help)
     parser.add_argument("--fast", action="store_true", help="a first look: few epochs on small pictures")
     parser.add_argument("--out", type=Path, default=Path("runs/transfer"), help="folder for the results")
     options = parser.parse_args(arguments)
-    if options.fast:
-        options.seeds, options.epochs, options.size, options.scratch_epochs, options.scratch_size = 1, 2, 96, 2, 64
+    for name, value in (fast if options.fast else usual).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
     for name in ("seeds", "epochs", "scratch_epochs"):
         if getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, got {getattr(options, name)}")

@@ -66,7 +66,7 @@ def test_the_lines_on_transfer_and_ensembles_work(tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     minidl.manual_seed(0)
     images = minidl.randn(6, 3, 32, 32) + minidl.arange(6).reshape(6, 1, 1, 1)
-    names = {"loader": DataLoader(TensorDataset(images, minidl.tensor([0, 0, 0, 1, 1, 1])), batch_size=3)}
+    names = {"photographs": DataLoader(TensorDataset(images, minidl.tensor([0, 0, 0, 1, 1, 1])), batch_size=3)}
     names |= {f"model_{letter}": minidl.nn.Linear(4, 2) for letter in "abc"}
     exec(blocks("python")[3].replace('weights="IMAGENET1K_V1"', "num_classes=2"), names)
     assert "fixed features" in capsys.readouterr().out

@@ -114,7 +114,8 @@ def finish(
         theirs = "" if row.paper is None else f"{row.paper:g}"
         spread = "" if len(row.ours) == 1 else f"   ({min(row.ours):.4g} to {max(row.ours):.4g}, {len(row.ours)} seeds)"
         say(f"{row.what:{width}}  {theirs:>8}  {np.mean(row.ours):8.4g}{spread}")
-    machine = f"{minidl.get_num_threads()} threads, {platform.machine()}, NumPy {np.__version__}"
+    threads = minidl.get_num_threads()
+    machine = f"{threads} thread{'s' * (threads > 1)}, {platform.machine()}, NumPy {np.__version__}"
     if getattr(options, "device", "cpu") != "cpu":
         machine = f"{minidl.cuda.get_device_name()}, {machine}"
     result = {
@@ -132,7 +133,8 @@ def finish(
     path = options.out / f"{options.name}.json"
     with atomic_write(path) as temporary:
         Path(temporary).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    say(f"\nTook {seconds:.0f} s. Numbers: {path}; picture: {path.with_suffix('.png')}\nTry next: {try_next}")
+    picture = f"; picture: {path.with_suffix('.png')}" if path.with_suffix(".png").exists() else ""
+    say(f"\nTook {seconds:.0f} s. Numbers: {path}{picture}\nTry next: {try_next}")
 
 
 def picture(options: Any, size: tuple[float, float], columns: int, draw: Callable[[Any], None], rows: int = 1) -> None:

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import signal
 import time
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any
 
 from common import Row, cifar10, error, finish, parse, picture, run, say
@@ -108,12 +109,14 @@ def main() -> None:
             "--epochs", type=int, help="times that each net sees the 50,000 images (default: 3; fast: 2)"
         )
         parser.add_argument(
-            "--jobs", type=int, default=1, help="nets trained at the same time, each with its share of the threads"
+            "--jobs", type=int, default=1, help="nets trained at the same time, sharing the threads (default: 1)"
         )
         parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
 
     options = parse(__doc__, "residual", add)
-    options.epochs = epochs = options.epochs or (2 if options.fast else 3)
+    if options.epochs is None:
+        options.epochs = 2 if options.fast else 3
+    epochs = options.epochs
     if epochs < 1 or options.jobs < 1:
         raise ValueError("--epochs and --jobs must be at least 1")
     minidl.zeros(1, device=options.device)  # says at once what is missing, if anything is
@@ -123,8 +126,15 @@ def main() -> None:
     if options.jobs == 1:
         histories = {name: train(name, options) for name in NETS}
     else:
-        with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
-            histories = dict(zip(NETS, pool.map(train, NETS, [options] * len(NETS)), strict=True))
+        ignore = signal.signal, (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for this process, which ends the others
+        with ProcessPoolExecutor(options.jobs, get_context("spawn"), *ignore) as pool:
+            try:
+                histories = dict(zip(NETS, pool.map(train, NETS, [options] * len(NETS)), strict=True))
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in active_children():
+                    process.terminate()
+                raise
 
     picture(options, (11, 4.2), 2, lambda axes: draw(axes, histories))
     rows = []

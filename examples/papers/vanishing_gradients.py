@@ -4,7 +4,9 @@
 
 On the way back every layer multiplies the gradient by its weights and by the slope of its units. If that makes it f times as
 large on average, the first of L layers gets f^(L−1) times what the last one gets. Theory gives f before any training. With n
-inputs to each unit, and weights of variance Var W, it is √(n · Var W) times the typical slope:
+inputs to each unit, and weights of variance Var W, it is √(n · Var W) times the typical slope.
+
+So:
 
 - sigmoid: the slope is at most 1/4. Xavier's weights have n · Var W = 1, so f ≤ 1/4: hopeless beyond a few layers.
 - tanh: the slope is 1 near 0 and smaller elsewhere. The weights that were customary, from −1/√n to 1/√n, have n · Var W =
@@ -189,7 +191,7 @@ def main() -> None:
         minidl.manual_seed(options.seed)
         clipped[name] = train(build(Kind("ReLU", "1.2 × He"), deep, WIDTH), data, steps, options.seed, clip=clip)
         losses = clipped[name][0]
-        say(f"ReLU, 1.2 × He, {name}: loss {losses[0]:.3g} → {losses[-1]:.3g} in {len(losses)} steps")
+        say(f"ReLU, 1.2 × He, {name}: loss {losses[0]:.3g} → {np.mean(losses[-20:]):.3g} in {len(losses)} steps")
 
     picture(options, (15, 9), 3, lambda axes: draw(axes, glorot, results, clipped, depths, steps), rows=2)
     rows = [
@@ -261,7 +263,8 @@ def draw(axes: Any, glorot: Any, results: Any, clipped: Any, depths: tuple[int, 
             label = str(kind) if when == "before" else None
             axes[3].semilogy(depths, ratios, style, color=color, marker=".", label=label)
         if kind.unit == "ReLU":
-            smooth = np.convolve(result["losses"], np.ones(20) / 20, "valid")
+            width = min(20, len(result["losses"]))
+            smooth = np.convolve(result["losses"], np.ones(width) / width, "valid")
             axes[4].plot(smooth, ":" if kind.start == "small" else "-", color=color, label=str(kind), zorder=3 - i / 10)
     axes[2].set_title(f"gradient at each of {deep} layers before training\n(relative to the last; dotted: theory)")
     axes[3].set_title(f"first layer's gradient / last layer's\n(dashed: after {steps} steps)")

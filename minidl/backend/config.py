@@ -26,7 +26,7 @@ def show_config() -> None:
         matrix unit       on (MINIDL_AMX=0 or minidl.backend.use_amx(False) turns it off)
         BLAS              openblas 0.3.31, Haswell kernels
         memory            freed blocks are kept (MINIDL_KEEP_MEMORY=0 turns it off)
-        GPU               no CuPy
+        GPU               none: CuPy is not installed
         cuDNN             not installed: pip install 'minidl[cudnn13]' (or 'minidl[cudnn12]')
     """
     from minidl import __version__

@@ -101,7 +101,7 @@ def clip_grad_norm_(
     >>> clip_grad_norm_([w], max_norm=1.0)
     tensor(5.)
     >>> w.grad
-    tensor([0.6, 0.8])
+    tensor([0.6000, 0.8000])
     """
     listed = _listed(parameters)
     total_norm = get_total_norm([p.grad for p in listed if p.grad is not None], norm_type, error_if_nonfinite)
