@@ -17,7 +17,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Example:
         >>> with atomic_write("metrics.csv") as temporary:
-        ...     temporary.write_text("epoch,loss\\n")
+        ...     _ = temporary.write_text("epoch,loss\\n")
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
