@@ -549,7 +549,7 @@ def test_what_elastic_transform_draws():
     random.manual_seed(0)
     raw = ElasticTransform((8.0, 30.0), 0.0).make_params((20, 1, 16, 10))["displacement"]
     assert raw.shape == (20, 16, 10, 2) and raw.dtype == np.float32
-    for axis, most in ((0, 8 / 16), (1, 30 / 10)):
+    for axis, most in ((0, 8 / 10), (1, 30 / 16)):  # in halves of the width and of the height
         assert 0.98 * most < np.abs(raw[..., axis]).max() <= most and abs(raw[..., axis].mean()) < 0.05 * most
     random.manual_seed(0)
     blurred = ElasticTransform((8.0, 30.0), (2.0, 1.0)).make_params((20, 1, 16, 10))["displacement"]

@@ -193,8 +193,7 @@ class ElasticTransform(Transform):
     Every pixel gets a random displacement across and down; these are blurred, so that neighbours go together.
 
     Args:
-        alpha: strength: before blurring, displacements reach up to alpha / 2 pixels in a square image. Two numbers are for
-            across and down. (As in torchvision, the first is divided by the height and the second by the width.)
+        alpha: strength: before blurring, displacements reach up to alpha / 2 pixels. Two numbers are for across and down.
         sigma: standard deviation of the blur, in pixels; two numbers are for across and down. 0 for no blur.
         interpolation, fill: as in ``RandomAffine``.
 
@@ -227,7 +226,7 @@ class ElasticTransform(Transform):
         """Return ``{"displacement": float32 array (N, H, W, 2)}``, in halves of the image's width and height."""
         rows, size = images_in(shape), shape[-2:]
         noise = uniform_field(rows, 2 * size[0] * size[1]).astype(np.float32).reshape(rows, 2, *size) * 2 - 1
-        for axis, (alpha, sigma, length) in enumerate(zip(self.alpha, self.sigma, size, strict=True)):
+        for axis, (alpha, sigma, length) in enumerate(zip(self.alpha, self.sigma, size[::-1], strict=True)):
             if sigma:
                 taps = int(8 * sigma + 1) // 2 * 2 + 1
                 noise[:, axis : axis + 1] = gaussian_blur(noise[:, axis : axis + 1], taps, self.sigma)
