@@ -202,16 +202,18 @@ def _to_dtype(xp: Backend, array: Any, dtype: np.dtype, scale: bool) -> Any:
         more = _bits(dtype) - _bits(array.dtype)
         return array.astype(dtype) << more if more > 0 else (array >> -more).astype(dtype)
     if from_integer:
-        out = array.astype(dtype)
-        out /= dtype.type(np.iinfo(array.dtype).max)
-        return out
+        wide = np.promote_types(dtype, np.float32)  # float16 ends at 65504
+        out = array.astype(wide)
+        out /= wide.type(np.iinfo(array.dtype).max)
+        return out.astype(dtype, copy=False)
     if _bits(dtype) > np.finfo(array.dtype).nmant + 1:
         raise RuntimeError(
             f"to_dtype: the cast from {array.dtype} to {dtype} cannot be performed safely with scale=True"
         )
-    # Every integer gets an equally wide piece of [0, 1]; the small number keeps 1.0 from landing one too high.
-    wide = array.astype(np.float32) if array.dtype == np.float16 else array
-    return (wide * wide.dtype.type(np.iinfo(dtype).max + 1.0 - 1e-3)).astype(dtype)
+    # Every integer gets an equally wide piece of [0, 1]; the factor is below their number so that 1.0 lands in the last.
+    out = array.astype(np.float32) if array.dtype == np.float16 else array
+    number = out.dtype.type(np.iinfo(dtype).max + 1.0)
+    return (out * min(number - out.dtype.type(1e-3), np.nextafter(number, out.dtype.type(0)))).astype(dtype)
 
 
 def _bits(dtype: np.dtype) -> int:
