@@ -131,6 +131,12 @@ def test_parameters_are_replayed_on_a_mask(transform):
     assert (image[:, 1:2] == mask).all()
 
 
+@pytest.mark.parametrize("transform", ALL, ids=repr)
+def test_of_no_images_there_are_none(transform):
+    images = noise(2, 3, 20, 15)
+    assert same(transform(images[:0]), transform(images)[:0])
+
+
 # -- flips --------------------------------------------------------------------------------------------------------------
 
 MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "HSV", "YCbCr", "I", "F", "I;16"]

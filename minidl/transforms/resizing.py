@@ -140,7 +140,7 @@ class RandomResizedCrop(Transform):
 
     def _windows(self, u: np.ndarray, rows: int, columns: int) -> np.ndarray:
         """Of each row of numbers, four to a window, the first window that fits: (top, left, height, width), or zeros."""
-        u = u.reshape(len(u), -1, 4)
+        u = u.reshape(len(u), u.shape[1] // 4, 4)
         area = rows * columns * (self.scale[0] + u[..., 0] * (self.scale[1] - self.scale[0]))
         low, high = np.log(self.ratio)
         logarithms = low + u[..., 1] * (high - low)

@@ -142,6 +142,8 @@ def _resized_crop(
 ) -> Any:
     top, left, height, width = window
     sizes = {resized_size(pair, size) for pair in zip(height.tolist(), width.tolist(), strict=True)}
+    if not sizes:  # no windows, for a batch of no images
+        return _resize(xp, array, resized_size(array.shape[-2:], size), mode, antialias)
     if len(sizes) != 1:
         raise ValueError(
             f"resized_crop: the images of a batch should become equally large, got {sorted(sizes)} with size={size}"
