@@ -199,6 +199,36 @@ def test_head_of_inception(quickly_drawn):
     assert all(p.grad is not None and p.grad.numpy().any() for p in model.parameters())
 
 
+def test_blocks_of_ones_own_and_where_they_stand(undrawn):
+    from minidl.models.googlenet import BasicConv2d, Inception, InceptionAux
+    from minidl.models.inception import InceptionA, InceptionB, InceptionC, InceptionD, InceptionE
+    from minidl.models.inception import InceptionAux as Head
+
+    def own(*kinds):
+        return [type(f"Own{kind.__name__}", (kind,), {}) for kind in kinds]
+
+    def used(net, kinds):
+        return [sum(type(module) is kind for module in net.children()) for kind in kinds]
+
+    blocks = own(BasicConv2d, Inception, InceptionAux)
+    net = models.GoogLeNet(7, True, False, True, blocks, 0.1, 0.3)
+    assert used(net, blocks) == [3, 9, 2] and (net.dropout.p, net.aux1.dropout.p) == (0.1, 0.3)
+    blocks = own(BasicConv2d, InceptionA, InceptionB, InceptionC, InceptionD, InceptionE, Head)
+    net = models.Inception3(7, True, False, blocks, False, 0.1)
+    assert used(net, blocks) == [5, 3, 1, 4, 1, 2, 1] and net.dropout.p == 0.1
+    with pytest.raises(ValueError, match="GoogLeNet: blocks should be 3, for BasicConv2d, .*; got 1"):
+        models.GoogLeNet(blocks=[BasicConv2d])
+    with pytest.raises(ValueError, match="Inception3: inception_blocks should be 7, .*; got 0"):
+        models.Inception3(inception_blocks=[])
+
+
+def test_deviation_of_inceptions_weights(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(nn.init, "trunc_normal_", lambda tensor, *, std, **_: drawn.append((tensor.shape, std)))
+    models.Inception3(7, init_weights=True)
+    assert [shape for shape, std in drawn if std != 0.1] == [(7, 768)] and dict(drawn)[7, 768] == 0.001
+
+
 def test_cifar_networks_without_shortcuts(quickly_drawn):
     x = pictures(2, 3, 32, 32)
     plain, residual = models.CifarResNet(20, residual=False).eval(), models.CifarResNet(20).eval()
