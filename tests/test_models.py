@@ -229,6 +229,12 @@ def test_deviation_of_inceptions_weights(monkeypatch):
     assert [shape for shape, std in drawn if std != 0.1] == [(7, 768)] and dict(drawn)[7, 768] == 0.001
 
 
+def test_no_norm_layer_is_batch_normalisation(undrawn):
+    for block in (models.resnet.BasicBlock, models.resnet.Bottleneck):
+        assert isinstance(block(64, 64, norm_layer=None).bn1, nn.BatchNorm2d)
+        assert isinstance(block(64, 64, norm_layer=lambda n: nn.GroupNorm(4, n)).bn2, nn.GroupNorm)
+
+
 def test_cifar_networks_without_shortcuts(quickly_drawn):
     x = pictures(2, 3, 32, 32)
     plain, residual = models.CifarResNet(20, residual=False).eval(), models.CifarResNet(20).eval()
