@@ -455,11 +455,13 @@ def test_images_that_cannot_be_resized_are_refused():
 
 def test_interpolation_modes():
     for mode in InterpolationMode:
-        assert check_interpolation(mode) is mode
+        assert check_interpolation(mode) is mode and check_interpolation(mode.value) is mode
         if mode is not InterpolationMode.NEAREST_EXACT:
             assert check_interpolation(int(to_pillow(mode))) is mode
     assert check_interpolation(Image.Resampling.BICUBIC) is InterpolationMode.BICUBIC
-    for wrong in ("bilinear", 17, None, 2.0):
+    assert Resize(3, "bicubic").interpolation is InterpolationMode.BICUBIC
+    assert same(F.resize(noise(1, 8, 8), 5, "nearest-exact"), F.resize(noise(1, 8, 8), 5, InterpolationMode.NEAREST))
+    for wrong in ("cubic", "BILINEAR", 17, None, 2.0):
         with pytest.raises(ValueError, match="interpolation should be"):
             Resize(3, interpolation=wrong)
 

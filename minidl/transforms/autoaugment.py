@@ -96,7 +96,7 @@ class _Automatic(Transform):
         ValueError: for an unknown interpolation.
     """
 
-    def __init__(self, interpolation: InterpolationMode | int, fill: Fill) -> None:
+    def __init__(self, interpolation: InterpolationMode | str | int, fill: Fill) -> None:
         self.interpolation = check_interpolation(interpolation, type(self).__name__)
         self.fill = fill
 
@@ -157,7 +157,7 @@ class AutoAugment(_Automatic):
     def __init__(
         self,
         policy: AutoAugmentPolicy = AutoAugmentPolicy.IMAGENET,
-        interpolation: InterpolationMode | int = InterpolationMode.NEAREST,
+        interpolation: InterpolationMode | str | int = InterpolationMode.NEAREST,
         fill: Fill = None,
     ) -> None:
         super().__init__(interpolation, fill)
@@ -199,7 +199,7 @@ class RandAugment(_Automatic):
         num_ops: int = 2,
         magnitude: int = 9,
         num_magnitude_bins: int = 31,
-        interpolation: InterpolationMode | int = InterpolationMode.NEAREST,
+        interpolation: InterpolationMode | str | int = InterpolationMode.NEAREST,
         fill: Fill = None,
     ) -> None:
         super().__init__(interpolation, fill)
@@ -243,7 +243,7 @@ class TrivialAugmentWide(_Automatic):
     def __init__(
         self,
         num_magnitude_bins: int = 31,
-        interpolation: InterpolationMode | int = InterpolationMode.NEAREST,
+        interpolation: InterpolationMode | str | int = InterpolationMode.NEAREST,
         fill: Fill = None,
     ) -> None:
         super().__init__(interpolation, fill)
@@ -301,7 +301,7 @@ class AugMix(_Automatic):
         chain_depth: int = -1,
         alpha: float = 1.0,
         all_ops: bool = True,
-        interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+        interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
         fill: Fill = None,
     ) -> None:
         super().__init__(interpolation, fill)

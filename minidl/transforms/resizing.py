@@ -29,7 +29,7 @@ class Resize(Transform):
     Args:
         size: (height, width); or the length of the shorter side, the other one in proportion, rounded down; or None, to make
             the longer side ``max_size`` long.
-        interpolation: how; Pillow's integer constants are accepted too.
+        interpolation: how; its name, such as "bilinear", and Pillow's integer constants are accepted too.
         max_size: no side becomes longer than this, even if the shorter one then gets shorter than ``size``.
         antialias: whether the filter grows with the reduction, for BILINEAR and BICUBIC on arrays; all else is antialiased
             anyway.
@@ -47,7 +47,7 @@ class Resize(Transform):
     def __init__(
         self,
         size: Size,
-        interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+        interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
         max_size: int | None = None,
         antialias: bool | None = True,
     ) -> None:
@@ -71,7 +71,7 @@ class RandomResizedCrop(Transform):
         size: (height, width) of the result, or one number for both.
         scale: between which parts of the image's area the window's lies.
         ratio: between which values the window's width / height lies (its logarithm is uniform).
-        interpolation: how to resize; Pillow's integer constants are accepted too.
+        interpolation: how to resize; a name or Pillow's integer constant is accepted too.
         antialias: as in ``Resize``.
 
     Ten windows are drawn for each image, and the first that fits into it is taken. If none does, it is the largest one in the
@@ -93,7 +93,7 @@ class RandomResizedCrop(Transform):
         size: int | Sequence[int],
         scale: Sequence[float] = (0.08, 1.0),
         ratio: Sequence[float] = (3.0 / 4.0, 4.0 / 3.0),
-        interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+        interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
         antialias: bool | None = True,
     ) -> None:
         self.size = height_width(size, type(self).__name__)
@@ -215,7 +215,7 @@ class RandomResize(_ToRandomSize):
         self,
         min_size: int,
         max_size: int,
-        interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+        interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
         antialias: bool | None = True,
     ) -> None:
         if not 0 < min_size < max_size:
@@ -253,7 +253,7 @@ class RandomShortestSize(_ToRandomSize):
         self,
         min_size: int | Sequence[int],
         max_size: int | None = None,
-        interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+        interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
         antialias: bool | None = True,
     ) -> None:
         self.min_size = [min_size] if isinstance(min_size, Integral) else list(min_size)  # type: ignore[arg-type]

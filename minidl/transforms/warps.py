@@ -28,7 +28,7 @@ class RandomAffine(Transform):
         scale: the factor is drawn from this range; None for 1.
         shear: degrees along x, drawn from (−shear, shear) or (min, max); four numbers are ranges along x and y. None for
             none.
-        interpolation: NEAREST, BILINEAR or BICUBIC, or Pillow's constant for it.
+        interpolation: NEAREST, BILINEAR or BICUBIC, its name ("bilinear"), or Pillow's constant for it.
         fill: value of pixels that come from outside of the image, a number, or one for each channel; None is 0.
         center: (x, y) of the point that rotation, scaling and shear leave where it is; None is the middle.
 
@@ -46,7 +46,7 @@ class RandomAffine(Transform):
         translate: Sequence[float] | None = None,
         scale: Sequence[float] | None = None,
         shear: float | Sequence[float] | None = None,
-        interpolation: InterpolationMode | int = InterpolationMode.NEAREST,
+        interpolation: InterpolationMode | str | int = InterpolationMode.NEAREST,
         fill: Fill = 0,
         center: Sequence[float] | None = None,
     ) -> None:
@@ -108,7 +108,7 @@ class RandomRotation(Transform):
     def __init__(
         self,
         degrees: float | Sequence[float],
-        interpolation: InterpolationMode | int = InterpolationMode.NEAREST,
+        interpolation: InterpolationMode | str | int = InterpolationMode.NEAREST,
         expand: bool = False,
         center: Sequence[float] | None = None,
         fill: Fill = 0,
@@ -153,7 +153,7 @@ class RandomPerspective(Transform):
         self,
         distortion_scale: float = 0.5,
         p: float = 0.5,
-        interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+        interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
         fill: Fill = 0,
     ) -> None:
         if not 0 <= distortion_scale <= 1:
@@ -212,7 +212,7 @@ class ElasticTransform(Transform):
         self,
         alpha: float | Sequence[float] = 50.0,
         sigma: float | Sequence[float] = 5.0,
-        interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+        interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
         fill: Fill = 0,
     ) -> None:
         self.alpha = _pair(alpha, "ElasticTransform: alpha")
@@ -288,7 +288,7 @@ def _pair(value: float | Sequence[float], what: str) -> tuple[float, ...]:
     return pair if len(pair) == 2 else pair * 2
 
 
-def _mode(interpolation: InterpolationMode | int, name: str) -> InterpolationMode:
+def _mode(interpolation: InterpolationMode | str | int, name: str) -> InterpolationMode:
     mode = check_interpolation(interpolation, name)
     if mode not in MODES:
         raise ValueError(f"{name}: interpolation should be NEAREST, BILINEAR or BICUBIC, got {mode}")
