@@ -461,6 +461,39 @@ def test_unknown_models(name):
         models.get_model_weights(name)
 
 
+def test_models_are_listed_by_patterns():
+    assert models.list_models(models) == models.list_models() and models.list_models(minidl) == []
+    assert models.list_models(include="vgg1?") == ["vgg11", "vgg13", "vgg16", "vgg19"]
+    assert models.list_models(include=["alex*", "vgg1?", "vgg*6"], exclude=("*3", "*9")) == [
+        "alexnet",
+        "vgg11",
+        "vgg16",
+    ]
+    assert models.list_models(None, [], "*e*") == [n for n in models.list_models() if "e" not in n]
+    assert models.list_models(include="resnet") == []
+
+
+def test_builders_and_weights_by_name():
+    assert models.get_model_builder("ResNet18") is models.resnet18
+    assert models.get_model_weights(models.resnet18) is models.ResNet18_Weights
+    assert models.get_weight("ResNet50_Weights.IMAGENET1K_V1") is models.ResNet50_Weights.IMAGENET1K_V1
+    assert models.get_weight("ResNet50_Weights.DEFAULT") is models.ResNet50_Weights.IMAGENET1K_V2
+    for call, name, message in (
+        (models.get_model_builder, "resnet81", "Unknown model 'resnet81'; did you mean"),
+        (models.get_model_weights, len, "Unknown model <built-in function len>"),
+        (models.get_model_weights, models.lenet, "lenet: there are no published weights"),
+        (
+            models.get_weight,
+            "ResNet50_Weights",
+            "Unknown weights 'ResNet50_Weights': ResNet50_Weights has IMAGENET1K_V1",
+        ),
+        (models.get_weight, "resnet50.DEFAULT", r"'resnet50\.DEFAULT': expected CLASS\.ENTRY, .* AlexNet_Weights"),
+        (models.get_weight, "ResNet50_Weights.V3", "ResNet50_Weights has IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call(name)
+
+
 def test_case_does_not_matter(undrawn):
     assert isinstance(models.get_model("ResNet18", num_classes=3), models.ResNet)
     assert models.get_model_weights("ResNet18") is models.ResNet18_Weights
