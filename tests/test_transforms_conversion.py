@@ -188,6 +188,16 @@ def test_scaling_between_integers_moves_bits():
     assert F.to_dtype(image > 100, np.float32, scale=True).tolist() == [[[0, 0, 1, 1, 1]]]
 
 
+def test_none_is_no_dtype():
+    for name, convert in (
+        ("ToDtype", ToDtype),
+        ("ConvertImageDtype", ConvertImageDtype),
+        ("to_dtype", lambda dtype: F.to_dtype(noise(1, 2, 2), dtype)),
+    ):
+        with pytest.raises(TypeError, match=f"{name}: expected a dtype, .* got None"):
+            convert(None)
+
+
 def test_dtypes_on_another_device():
     image = noise(2, 3, 4, 5)
     for transform in (

@@ -629,7 +629,12 @@ def test_every_transform_draws_the_same_however_it_ends():
         (lambda: TenCrop(-1), ValueError, "TenCrop: size should be"),
         (lambda: RandomHorizontalFlip(-0.1), ValueError, r"\[0, 1\], got -0.1"),
         (lambda: RandomResize(5, 5), ValueError, "min_size < max_size, got 5 and 5"),
+        (lambda: RandomResize(3.5, 9), TypeError, "RandomResize: expected whole numbers, got 3.5 and 9"),
         (lambda: RandomShortestSize([]), ValueError, "one or more positive"),
+        (lambda: RandomShortestSize("a"), TypeError, "min_size should be one or more positive numbers, got 'a'"),
+        (lambda: RandomShortestSize(None), TypeError, "one or more positive numbers, got None"),
+        (lambda: Pad(1, fill="red"), TypeError, "Pad: fill should be a number, .* got 'red'"),
+        (lambda: RandomCrop(3, padding=1, fill="red"), TypeError, "RandomCrop: fill should be a number"),
         (lambda: RandomShortestSize([3, 0]), ValueError, "one or more positive"),
     ],
 )

@@ -14,6 +14,7 @@ import numpy as np
 
 from minidl.backend import Backend
 from minidl.data import draws
+from minidl.transforms.arguments import check_fill
 from minidl.transforms.distributions import beta, dirichlet
 from minidl.transforms.functional import color as F
 from minidl.transforms.functional import levels as L
@@ -94,11 +95,12 @@ class _Automatic(Transform):
 
     Raises:
         ValueError: for an unknown interpolation.
+        TypeError: if ``fill`` is neither a number nor a sequence.
     """
 
     def __init__(self, interpolation: InterpolationMode | str | int, fill: Fill) -> None:
         self.interpolation = check_interpolation(interpolation, type(self).__name__)
-        self.fill = fill
+        self.fill = check_fill(fill, type(self).__name__)
 
     def transform(self, image: Any, params: dict[str, Any]) -> Any:
         return self._carry_out(image, params["op"], params["magnitude"])
@@ -145,6 +147,7 @@ class AutoAugment(_Automatic):
 
     Raises:
         ValueError: for an unknown policy or interpolation.
+        TypeError: if ``fill`` is neither a number nor a sequence.
 
     Source: Cubuk, Zoph, Mané, Vasudevan and Le, "AutoAugment: Learning Augmentation Strategies from Data", arXiv:1805.09501.
 
@@ -187,6 +190,7 @@ class RandAugment(_Automatic):
 
     Raises:
         ValueError: for a negative ``num_ops``, a magnitude that is none, or an unknown interpolation.
+        TypeError: if ``fill`` is neither a number nor a sequence.
 
     Source: Cubuk, Zoph, Shlens and Le, "RandAugment: Practical automated data augmentation with a reduced search space",
     arXiv:1909.13719.
@@ -234,6 +238,7 @@ class TrivialAugmentWide(_Automatic):
 
     Raises:
         ValueError: if there is not one magnitude, or for an unknown interpolation.
+        TypeError: if ``fill`` is neither a number nor a sequence.
 
     Source: Müller and Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation", arXiv:2103.10158.
     """
@@ -286,6 +291,7 @@ class AugMix(_Automatic):
     Raises:
         ValueError: for a severity outside [1, 10], a width below 1, an ``alpha`` that is not positive, or an unknown
             interpolation.
+        TypeError: if ``fill`` is neither a number nor a sequence.
 
     As in torchvision, a PIL image is done as an array. uint8 results are rounded to the nearest (torchvision drops the
     fraction).

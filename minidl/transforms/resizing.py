@@ -6,8 +6,8 @@ import functools
 import itertools
 import math
 import warnings
-from collections.abc import Sequence
-from numbers import Integral
+from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -208,6 +208,7 @@ class RandomResize(_ToRandomSize):
         interpolation, antialias: as in ``Resize``.
 
     Raises:
+        TypeError: if a length is no whole number.
         ValueError: for a wrong argument; when called, if the images of a batch would become differently large.
     """
 
@@ -218,6 +219,8 @@ class RandomResize(_ToRandomSize):
         interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
         antialias: bool | None = True,
     ) -> None:
+        if not all(isinstance(length, Integral) for length in (min_size, max_size)):
+            raise TypeError(f"RandomResize: expected whole numbers, got {min_size!r} and {max_size!r}")
         if not 0 < min_size < max_size:
             raise ValueError(f"RandomResize: expected 0 < min_size < max_size, got {min_size} and {max_size}")
         self.min_size, self.max_size = min_size, max_size
@@ -246,6 +249,7 @@ class RandomShortestSize(_ToRandomSize):
         interpolation, antialias: as in ``Resize``.
 
     Raises:
+        TypeError: if ``min_size`` is neither a number nor a sequence of numbers.
         ValueError: for a wrong argument; when called, if the images of a batch would become differently large.
     """
 
@@ -256,9 +260,12 @@ class RandomShortestSize(_ToRandomSize):
         interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
         antialias: bool | None = True,
     ) -> None:
-        self.min_size = [min_size] if isinstance(min_size, Integral) else list(min_size)  # type: ignore[arg-type]
+        self.min_size = list(min_size) if isinstance(min_size, Iterable) else [min_size]
+        wrong = f"RandomShortestSize: min_size should be one or more positive numbers, got {min_size!r}"
+        if not all(isinstance(length, Real) for length in self.min_size):
+            raise TypeError(wrong)
         if not self.min_size or min(self.min_size) <= 0:
-            raise ValueError(f"RandomShortestSize: min_size should be one or more positive numbers, got {min_size}")
+            raise ValueError(wrong)
         self.max_size = max_size
         self.interpolation = check_interpolation(interpolation, type(self).__name__)
         self.antialias = antialias

@@ -9,7 +9,7 @@ import numpy as np
 
 from minidl.backend import Backend
 from minidl.data import draws
-from minidl.transforms.arguments import check_probability
+from minidl.transforms.arguments import check_fill, check_probability
 from minidl.transforms.fields import uniform_field
 from minidl.transforms.functional.blur import gaussian_blur
 from minidl.transforms.functional.sampling import MODES
@@ -59,7 +59,7 @@ class RandomAffine(Transform):
             raise ValueError(f"RandomAffine: scale should be positive, got {scale}")
         self.shear = None if shear is None else _angles(shear, "RandomAffine: shear", (2, 4))
         self.interpolation = _mode(interpolation, "RandomAffine")
-        self.fill = _fill(fill, "RandomAffine")
+        self.fill = check_fill(fill, "RandomAffine")
         self.center = None if center is None else _numbers(center, "RandomAffine: center")
 
     def make_params(self, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class RandomRotation(Transform):
         self.interpolation = _mode(interpolation, "RandomRotation")
         self.expand = expand
         self.center = None if center is None else _numbers(center, "RandomRotation: center")
-        self.fill = _fill(fill, "RandomRotation")
+        self.fill = check_fill(fill, "RandomRotation")
 
     def make_params(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Return ``{"angle": float array (N,)}``, in degrees."""
@@ -161,7 +161,7 @@ class RandomPerspective(Transform):
         self.distortion_scale = distortion_scale
         self.p = check_probability(p, "RandomPerspective")
         self.interpolation = _mode(interpolation, "RandomPerspective")
-        self.fill = _fill(fill, "RandomPerspective")
+        self.fill = check_fill(fill, "RandomPerspective")
 
     def make_params(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Return ``{"chosen": bool array (N,), "coefficients": float array (N, 8)}``."""
@@ -220,7 +220,7 @@ class ElasticTransform(Transform):
         if min(self.sigma) < 0 or (min(self.sigma) == 0 < max(self.sigma)):
             raise ValueError(f"ElasticTransform: sigma should be positive, or 0 for no blur, got {sigma}")
         self.interpolation = _mode(interpolation, "ElasticTransform")
-        self.fill = _fill(fill, "ElasticTransform")
+        self.fill = check_fill(fill, "ElasticTransform")
 
     def make_params(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Return ``{"displacement": float32 array (N, H, W, 2)}``, in halves of the image's width and height."""
@@ -293,9 +293,3 @@ def _mode(interpolation: InterpolationMode | str | int, name: str) -> Interpolat
     if mode not in MODES:
         raise ValueError(f"{name}: interpolation should be NEAREST, BILINEAR or BICUBIC, got {mode}")
     return mode
-
-
-def _fill(fill: Fill, name: str) -> Fill:
-    if fill is not None and not isinstance(fill, (int, float, list, tuple, np.ndarray)):
-        raise TypeError(f"{name}: fill should be a number, or a sequence with one for each channel, got {fill!r}")
-    return fill

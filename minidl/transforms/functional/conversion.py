@@ -177,14 +177,25 @@ def to_dtype(image: Any, dtype: Any = np.float32, scale: bool = False) -> Any:
 
     Raises:
         RuntimeError: for ``scale=True`` from a floating point dtype to an integer dtype with more bits than it can tell apart.
-        TypeError: for a PIL image, or if ``image`` is none.
+        TypeError: for a PIL image, or if ``image`` or ``dtype`` is none.
 
     Example:
         >>> to_dtype(np.full((1, 1, 1), 255, np.uint8), np.float32, scale=True)
         array([[[1.]]], dtype=float32)
     """
     _refuse_pil(image, "to_dtype")
-    return on_array(image, _to_dtype, np.dtype(dtype), scale)
+    return on_array(image, _to_dtype, check_dtype(dtype, "to_dtype"), scale)
+
+
+def check_dtype(dtype: Any, name: str) -> np.dtype:
+    """Return the dtype.
+
+    Raises:
+        TypeError: if it is none, None among others.
+    """
+    if dtype is None:  # float64 to NumPy
+        raise TypeError(f"{name}: expected a dtype, such as minidl.float32, got None")
+    return np.dtype(dtype)
 
 
 def convert_image_dtype(image: Any, dtype: Any = np.float32) -> Any:
