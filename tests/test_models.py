@@ -199,6 +199,42 @@ def test_head_of_inception(quickly_drawn):
     assert all(p.grad is not None and p.grad.numpy().any() for p in model.parameters())
 
 
+def test_blocks_of_ones_own_and_where_they_stand(undrawn):
+    from minidl.models.googlenet import BasicConv2d, Inception, InceptionAux
+    from minidl.models.inception import InceptionA, InceptionB, InceptionC, InceptionD, InceptionE
+    from minidl.models.inception import InceptionAux as Head
+
+    def own(*kinds):
+        return [type(f"Own{kind.__name__}", (kind,), {}) for kind in kinds]
+
+    def used(net, kinds):
+        return [sum(type(module) is kind for module in net.children()) for kind in kinds]
+
+    blocks = own(BasicConv2d, Inception, InceptionAux)
+    net = models.GoogLeNet(7, True, False, True, blocks, 0.1, 0.3)
+    assert used(net, blocks) == [3, 9, 2] and (net.dropout.p, net.aux1.dropout.p) == (0.1, 0.3)
+    blocks = own(BasicConv2d, InceptionA, InceptionB, InceptionC, InceptionD, InceptionE, Head)
+    net = models.Inception3(7, True, False, blocks, False, 0.1)
+    assert used(net, blocks) == [5, 3, 1, 4, 1, 2, 1] and net.dropout.p == 0.1
+    with pytest.raises(ValueError, match="GoogLeNet: blocks should be 3, for BasicConv2d, .*; got 1"):
+        models.GoogLeNet(blocks=[BasicConv2d])
+    with pytest.raises(ValueError, match="Inception3: inception_blocks should be 7, .*; got 0"):
+        models.Inception3(inception_blocks=[])
+
+
+def test_deviation_of_inceptions_weights(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(nn.init, "trunc_normal_", lambda tensor, *, std, **_: drawn.append((tensor.shape, std)))
+    models.Inception3(7, init_weights=True)
+    assert [shape for shape, std in drawn if std != 0.1] == [(7, 768)] and dict(drawn)[7, 768] == 0.001
+
+
+def test_no_norm_layer_is_batch_normalisation(undrawn):
+    for block in (models.resnet.BasicBlock, models.resnet.Bottleneck):
+        assert isinstance(block(64, 64, norm_layer=None).bn1, nn.BatchNorm2d)
+        assert isinstance(block(64, 64, norm_layer=lambda n: nn.GroupNorm(4, n)).bn2, nn.GroupNorm)
+
+
 def test_cifar_networks_without_shortcuts(quickly_drawn):
     x = pictures(2, 3, 32, 32)
     plain, residual = models.CifarResNet(20, residual=False).eval(), models.CifarResNet(20).eval()
@@ -423,6 +459,39 @@ def test_unknown_models(name):
     refused(ValueError, f"Unknown model {name!r}.*{wanted.get(name, 'there are alexnet, ')}", name)
     with pytest.raises(ValueError, match="Unknown model"):
         models.get_model_weights(name)
+
+
+def test_models_are_listed_by_patterns():
+    assert models.list_models(models) == models.list_models() and models.list_models(minidl) == []
+    assert models.list_models(include="vgg1?") == ["vgg11", "vgg13", "vgg16", "vgg19"]
+    assert models.list_models(include=["alex*", "vgg1?", "vgg*6"], exclude=("*3", "*9")) == [
+        "alexnet",
+        "vgg11",
+        "vgg16",
+    ]
+    assert models.list_models(None, [], "*e*") == [n for n in models.list_models() if "e" not in n]
+    assert models.list_models(include="resnet") == []
+
+
+def test_builders_and_weights_by_name():
+    assert models.get_model_builder("ResNet18") is models.resnet18
+    assert models.get_model_weights(models.resnet18) is models.ResNet18_Weights
+    assert models.get_weight("ResNet50_Weights.IMAGENET1K_V1") is models.ResNet50_Weights.IMAGENET1K_V1
+    assert models.get_weight("ResNet50_Weights.DEFAULT") is models.ResNet50_Weights.IMAGENET1K_V2
+    for call, name, message in (
+        (models.get_model_builder, "resnet81", "Unknown model 'resnet81'; did you mean"),
+        (models.get_model_weights, len, "Unknown model <built-in function len>"),
+        (models.get_model_weights, models.lenet, "lenet: there are no published weights"),
+        (
+            models.get_weight,
+            "ResNet50_Weights",
+            "Unknown weights 'ResNet50_Weights': ResNet50_Weights has IMAGENET1K_V1",
+        ),
+        (models.get_weight, "resnet50.DEFAULT", r"'resnet50\.DEFAULT': expected CLASS\.ENTRY, .* AlexNet_Weights"),
+        (models.get_weight, "ResNet50_Weights.V3", "ResNet50_Weights has IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call(name)
 
 
 def test_case_does_not_matter(undrawn):

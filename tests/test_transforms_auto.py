@@ -309,3 +309,10 @@ def test_the_ends_of_the_uniform_numbers_are_no_trouble():
 def test_wrong_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("kind", [AutoAugment, RandAugment, TrivialAugmentWide, AugMix])
+def test_a_fill_is_numbers(kind):
+    with pytest.raises(TypeError, match=f"{kind.__name__}: fill should be a number, .* got 'red'"):
+        kind(fill="red")
+    assert kind(fill=np.float32(3)).fill == 3

@@ -296,6 +296,7 @@ def test_parameters_can_be_applied_to_an_image_and_its_mask():
 
 
 def test_what_gaussian_blur_draws():
+    assert GaussianBlur(3.0).kernel_size == (3, 3) and GaussianBlur((np.int64(3), 5)).kernel_size == (3, 5)
     sigma = GaussianBlur(3, (0.5, 2.5)).make_params((4000, 3, 5, 5))["sigma"]
     assert 0.5 <= sigma.min() < 0.51 and 2.49 < sigma.max() <= 2.5 and abs(sigma.mean() - 1.5) < 0.037
     assert (GaussianBlur(3, 1.25).make_params((9, 3, 5, 5))["sigma"] == 1.25).all()
@@ -401,6 +402,7 @@ BATCH = np.zeros((2, 3, 4, 5))
         (lambda: erase(IMAGE, np.zeros(2), 0, 2, 2, 0), ValueError, r"2 rectangles for an image of shape \(3, 4, 5\)"),
         (lambda: erase(BATCH, np.zeros(3), 0, 2, 2, 0), ValueError, "3 rectangles"),
         (lambda: GaussianBlur(2), ValueError, "one or two odd and positive numbers, got 2"),
+        (lambda: GaussianBlur(3.5), ValueError, "one or two odd and positive numbers, got 3.5"),
         (lambda: GaussianBlur((3, 3, 3)), ValueError, "one or two odd and positive numbers"),
         (lambda: GaussianBlur(3, (2.0, 1.0)), ValueError, r"of the form \(min, max\), got \(2.0, 1.0\)"),
         (lambda: GaussianBlur(3, 0), ValueError, "sigma should be positive"),

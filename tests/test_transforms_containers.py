@@ -18,9 +18,11 @@ from minidl.tensor import Tensor
 from minidl.transforms import (
     CenterCrop,
     Compose,
+    CutMix,
     FiveCrop,
     Identity,
     Lambda,
+    MixUp,
     Normalize,
     Pad,
     RandomApply,
@@ -54,7 +56,9 @@ def raised(image):
 
 
 doubled.batched = raised.batched = True
-DOUBLE, RAISE = Lambda(doubled), Lambda(raised)
+DOUBLE, RAISE = (
+    Lambda(change, np.ndarray, Tensor) for change in (doubled, raised)
+)  # leave the number of a class alone
 
 ALL = [
     RandomApply([RandomCrop((6, 5), padding=1), RandomHorizontalFlip()], p=0.4),
@@ -246,9 +250,60 @@ def test_lambda_applies_to_what_is_of_its_types():
     pair = Lambda(lambda x: -x, np.ndarray)(Pair(np.ones(2), 5))
     assert isinstance(pair, Pair) and pair.image.tolist() == [-1, -1] and pair.label == 5
     assert not is_batched(plus) and is_batched(DOUBLE)
-    assert repr(DOUBLE) == "Lambda(doubled, types=[object])"
+    assert repr(DOUBLE) == "Lambda(doubled, types=[ndarray, Tensor])"
     with pytest.raises(TypeError, match="expected a function, got int"):
         Lambda(3)
+
+
+@pytest.mark.parametrize("container", [Compose, RandomApply, RandomChoice, RandomOrder])
+def test_what_takes_labels_gets_whole_samples(container):
+    plus = Lambda(lambda x: x + 1, int)
+    sure = {"p": 1.0} if container is RandomApply else {}
+    transform = container([plus, *[Compose([plus])] * (container is not RandomChoice)], **sure)
+    more = 1 if container is RandomChoice else 2
+    image, array = Image.new("L", (2, 3)), numbered(1, 3, 2)
+    assert transform((image, 3)) == transform(image, 3) == (image, 3 + more) == transform((image, 3))
+    out = transform({"image": array, "label": 5})
+    assert out["image"] is array and out["label"] == 5 + more and transform(image) is image
+    assert transform.takes_labels and not container([Pad(1), np.negative]).takes_labels
+    assert container([RandomChoice([CutMix(num_classes=3)])]).takes_labels
+
+
+def test_a_batch_is_mixed_in_one_of_two_ways_with_its_labels():
+    images, labels = numbered(6, 2, 8, 8), np.arange(6)
+    ways = CutMix(num_classes=6), MixUp(num_classes=6)
+    seen = set()
+    for index in range(8):
+        with draws.fetching(1, 0, range(index, index + 6), stream=draws.COLLATE_STREAM):
+            out, mixed = RandomChoice(ways)(images, labels)
+            after = draws.uniform(6, 1)
+        with draws.fetching(1, 0, range(index, index + 6), stream=draws.COLLATE_STREAM):
+            both = RandomChoice(ways)((images, labels))
+            assert isinstance(both, tuple) and same(both[0], out) and same(both[1], mixed)
+            assert same(draws.uniform(6, 1), after)
+        assert out.shape == images.shape and mixed.shape == (6, 6) and np.allclose(mixed.sum(1), 1)
+        share = 1 - mixed[1, 0]
+        whole = np.allclose(out, share * images + (1 - share) * np.roll(images, 1, axis=0), rtol=1e-4)
+        inside = (out == np.roll(images, 1, axis=0))[:, 0].mean()
+        assert whole or inside == pytest.approx(1 - share)
+        seen.add(bool(whole))
+    assert seen == {True, False}
+
+
+def test_a_batch_with_labels_is_decided_on_as_a_whole():
+    apply = RandomApply([RandomCrop((6, 5), padding=2), Lambda(lambda x: x + 100, np.ndarray), RandomVerticalFlip()])
+    images, labels = numbered(40, 1, 6, 5), np.arange(40)
+    for seed in range(6):
+        with draws.fetching(seed, 0, range(40)):
+            chosen = apply.make_params(images.shape)["apply"]
+        with draws.fetching(seed, 0, range(40)):
+            out, changed = apply(images, labels)
+        assert (changed == labels + 100 * chosen[0]).all() and (chosen[0] or out is images)
+        with draws.fetching(seed, 0, range(40)):  # each image draws for itself what the transforms within draw
+            assert not chosen[0] or same(out[chosen], apply(images)[chosen])
+    assert apply(images[:0], labels[:0])[0].shape == (0, 1, 6, 5)
+    with pytest.raises(TypeError, match="RandomApply: expected a PIL image, .*, got int, str"):
+        apply(3, "a")
 
 
 def test_identity():

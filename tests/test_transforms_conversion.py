@@ -156,16 +156,17 @@ def test_to_pil_image_refuses(image, mode, error, message):
 
 
 @pytest.mark.parametrize("float_dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("integer_dtype", [np.uint8, np.int8, np.int16, np.int32])
+@pytest.mark.parametrize("integer_dtype", [np.uint8, np.int8, np.int16, np.uint16, np.int32, np.int64])
 def test_scaling_reaches_both_ends(float_dtype, integer_dtype):
     most = np.iinfo(integer_dtype).max
     image = np.array([[[0, most // 3, most]]], integer_dtype)
+    floats = F.to_dtype(image, float_dtype, scale=True)
+    assert floats.dtype == float_dtype and floats[0, 0, 0] == 0 and floats[0, 0, 2] == 1
+    assert abs(floats[0, 0, 1] - most // 3 / most) < np.finfo(float_dtype).eps
     if np.iinfo(integer_dtype).bits > {2: 8, 4: 16, 8: 32}[np.dtype(float_dtype).itemsize]:
         with pytest.raises(RuntimeError, match="cannot be performed safely"):
             F.to_dtype(np.zeros((1, 1, 1), float_dtype), integer_dtype, scale=True)
         return
-    floats = F.to_dtype(image, float_dtype, scale=True)
-    assert floats.dtype == float_dtype and floats[0, 0, 0] == 0 and floats[0, 0, 2] == 1
     back = F.convert_image_dtype(floats, integer_dtype)
     assert back.dtype == integer_dtype and back[0, 0, 0] == 0 and back[0, 0, 2] == most
     assert abs(int(back[0, 0, 1]) - most // 3) <= max(1, most // 2**22)
@@ -185,6 +186,16 @@ def test_scaling_between_integers_moves_bits():
     assert (F.to_dtype(wide, np.uint8, scale=True) == image).all()
     assert F.to_dtype(image, np.uint8) is image
     assert F.to_dtype(image > 100, np.float32, scale=True).tolist() == [[[0, 0, 1, 1, 1]]]
+
+
+def test_none_is_no_dtype():
+    for name, convert in (
+        ("ToDtype", ToDtype),
+        ("ConvertImageDtype", ConvertImageDtype),
+        ("to_dtype", lambda dtype: F.to_dtype(noise(1, 2, 2), dtype)),
+    ):
+        with pytest.raises(TypeError, match=f"{name}: expected a dtype, .* got None"):
+            convert(None)
 
 
 def test_dtypes_on_another_device():

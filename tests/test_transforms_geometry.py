@@ -131,6 +131,12 @@ def test_parameters_are_replayed_on_a_mask(transform):
     assert (image[:, 1:2] == mask).all()
 
 
+@pytest.mark.parametrize("transform", ALL, ids=repr)
+def test_of_no_images_there_are_none(transform):
+    images = noise(2, 3, 20, 15)
+    assert same(transform(images[:0]), transform(images)[:0])
+
+
 # -- flips --------------------------------------------------------------------------------------------------------------
 
 MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "HSV", "YCbCr", "I", "F", "I;16"]
@@ -449,11 +455,13 @@ def test_images_that_cannot_be_resized_are_refused():
 
 def test_interpolation_modes():
     for mode in InterpolationMode:
-        assert check_interpolation(mode) is mode
+        assert check_interpolation(mode) is mode and check_interpolation(mode.value) is mode
         if mode is not InterpolationMode.NEAREST_EXACT:
             assert check_interpolation(int(to_pillow(mode))) is mode
     assert check_interpolation(Image.Resampling.BICUBIC) is InterpolationMode.BICUBIC
-    for wrong in ("bilinear", 17, None, 2.0):
+    assert Resize(3, "bicubic").interpolation is InterpolationMode.BICUBIC
+    assert same(F.resize(noise(1, 8, 8), 5, "nearest-exact"), F.resize(noise(1, 8, 8), 5, InterpolationMode.NEAREST))
+    for wrong in ("cubic", "BILINEAR", 17, None, 2.0):
         with pytest.raises(ValueError, match="interpolation should be"):
             Resize(3, interpolation=wrong)
 
@@ -621,7 +629,12 @@ def test_every_transform_draws_the_same_however_it_ends():
         (lambda: TenCrop(-1), ValueError, "TenCrop: size should be"),
         (lambda: RandomHorizontalFlip(-0.1), ValueError, r"\[0, 1\], got -0.1"),
         (lambda: RandomResize(5, 5), ValueError, "min_size < max_size, got 5 and 5"),
+        (lambda: RandomResize(3.5, 9), TypeError, "RandomResize: expected whole numbers, got 3.5 and 9"),
         (lambda: RandomShortestSize([]), ValueError, "one or more positive"),
+        (lambda: RandomShortestSize("a"), TypeError, "min_size should be one or more positive numbers, got 'a'"),
+        (lambda: RandomShortestSize(None), TypeError, "one or more positive numbers, got None"),
+        (lambda: Pad(1, fill="red"), TypeError, "Pad: fill should be a number, .* got 'red'"),
+        (lambda: RandomCrop(3, padding=1, fill="red"), TypeError, "RandomCrop: fill should be a number"),
         (lambda: RandomShortestSize([3, 0]), ValueError, "one or more positive"),
     ],
 )

@@ -24,7 +24,7 @@ from minidl.models.cifar import (
 from minidl.models.googlenet import GoogLeNet, GoogLeNet_Weights, GoogLeNetOutputs, googlenet
 from minidl.models.inception import Inception3, Inception_V3_Weights, InceptionOutputs, inception_v3
 from minidl.models.mobilenet import MobileNet_V2_Weights, MobileNetV2, mobilenet_v2
-from minidl.models.registry import get_model, get_model_weights, list_models
+from minidl.models.registry import get_model, get_model_builder, get_model_weights, get_weight, list_models
 from minidl.models.resnet import (
     ResNet,
     ResNet18_Weights,
@@ -95,7 +95,9 @@ __all__ = [
     "cifar_resnet56",
     "cifar_resnet110",
     "get_model",
+    "get_model_builder",
     "get_model_weights",
+    "get_weight",
     "googlenet",
     "inception_v3",
     "lenet",

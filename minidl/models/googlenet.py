@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import minidl
@@ -82,6 +83,10 @@ class GoogLeNet(nn.Module):
             the loss of each head.
         transform_input: bring images that were normalised with ImageNet's mean and deviation to ±1, as the weights want.
         init_weights: draw all weights from a truncated normal distribution (deviation 0.01).
+        blocks: what makes the three kinds of blocks; None for ``[BasicConv2d, Inception, InceptionAux]``.
+
+    Raises:
+        ValueError: if there are not three ``blocks``.
 
     Shapes: input (N, 3, H, W), as a rule 224; output (N, num_classes).
 
@@ -94,30 +99,32 @@ class GoogLeNet(nn.Module):
         aux_logits: bool = True,
         transform_input: bool = False,
         init_weights: bool | None = None,
+        blocks: Sequence[Callable[..., nn.Module]] | None = None,
         dropout: float = 0.2,
         dropout_aux: float = 0.7,
     ) -> None:
         super().__init__()
+        conv, inception, head = check_blocks(blocks, (BasicConv2d, Inception, InceptionAux), "GoogLeNet: blocks")
         self.aux_logits = aux_logits
         self.transform_input = transform_input
-        self.conv1 = BasicConv2d(3, 64, kernel_size=7, stride=2, padding=3)
+        self.conv1 = conv(3, 64, kernel_size=7, stride=2, padding=3)
         self.maxpool1 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
-        self.conv2 = BasicConv2d(64, 64, kernel_size=1)
-        self.conv3 = BasicConv2d(64, 192, kernel_size=3, padding=1)
+        self.conv2 = conv(64, 64, kernel_size=1)
+        self.conv3 = conv(64, 192, kernel_size=3, padding=1)
         self.maxpool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
-        self.inception3a = Inception(192, 64, 96, 128, 16, 32, 32)
-        self.inception3b = Inception(256, 128, 128, 192, 32, 96, 64)
+        self.inception3a = inception(192, 64, 96, 128, 16, 32, 32)
+        self.inception3b = inception(256, 128, 128, 192, 32, 96, 64)
         self.maxpool3 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
-        self.inception4a = Inception(480, 192, 96, 208, 16, 48, 64)
-        self.inception4b = Inception(512, 160, 112, 224, 24, 64, 64)
-        self.inception4c = Inception(512, 128, 128, 256, 24, 64, 64)
-        self.inception4d = Inception(512, 112, 144, 288, 32, 64, 64)
-        self.inception4e = Inception(528, 256, 160, 320, 32, 128, 128)
+        self.inception4a = inception(480, 192, 96, 208, 16, 48, 64)
+        self.inception4b = inception(512, 160, 112, 224, 24, 64, 64)
+        self.inception4c = inception(512, 128, 128, 256, 24, 64, 64)
+        self.inception4d = inception(512, 112, 144, 288, 32, 64, 64)
+        self.inception4e = inception(528, 256, 160, 320, 32, 128, 128)
         self.maxpool4 = nn.MaxPool2d(2, stride=2, ceil_mode=True)
-        self.inception5a = Inception(832, 256, 160, 320, 32, 128, 128)
-        self.inception5b = Inception(832, 384, 192, 384, 48, 128, 128)
-        self.aux1 = InceptionAux(512, num_classes, dropout_aux) if aux_logits else None
-        self.aux2 = InceptionAux(528, num_classes, dropout_aux) if aux_logits else None
+        self.inception5a = inception(832, 256, 160, 320, 32, 128, 128)
+        self.inception5b = inception(832, 384, 192, 384, 48, 128, 128)
+        self.aux1 = head(512, num_classes, dropout=dropout_aux) if aux_logits else None
+        self.aux2 = head(528, num_classes, dropout=dropout_aux) if aux_logits else None
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(1024, num_classes)
@@ -141,6 +148,21 @@ class GoogLeNet(nn.Module):
         x = self.inception5b(self.inception5a(x))
         x = self.fc(self.dropout(minidl.flatten(self.avgpool(x), 1)))
         return GoogLeNetOutputs(x, aux2, aux1) if heads else x
+
+
+def check_blocks(blocks: Any, usual: Sequence[Any], what: str) -> Sequence[Any]:
+    """``blocks``, or the usual ones in place of None.
+
+    Raises:
+        ValueError: if there are not as many.
+    """
+    if blocks is None:
+        return usual
+    if len(blocks) != len(usual):
+        raise ValueError(
+            f"{what} should be {len(usual)}, for {', '.join(b.__name__ for b in usual)}; got {len(blocks)}"
+        )
+    return blocks
 
 
 def to_unit_range(x: Tensor) -> Tensor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import minidl
 from minidl import nn
-from minidl.models.googlenet import BasicConv2d, to_unit_range, with_heads
+from minidl.models.googlenet import BasicConv2d, check_blocks, to_unit_range, with_heads
 from minidl.models.registry import ImageNetWeights, register
 from minidl.nn import functional as F
 from minidl.tensor import Tensor
@@ -132,6 +133,7 @@ class InceptionAux(nn.Module):
         self.conv0 = BasicConv2d(in_channels, 128, kernel_size=1)
         self.conv1 = BasicConv2d(128, 768, kernel_size=5)
         self.fc = nn.Linear(768, num_classes)
+        self.fc.stddev = 0.001  # of its weights at first, where all others have 0.1
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv1(self.conv0(F.avg_pool2d(x, kernel_size=5, stride=3)))
@@ -144,7 +146,13 @@ class Inception3(nn.Module):
     Args:
         aux_logits: an auxiliary head. In training mode the output is then an ``InceptionOutputs``.
         transform_input: as in ``GoogLeNet``.
-        init_weights: draw all weights from a truncated normal distribution (deviation 0.1; 0.001 for the head's linear layer).
+        inception_blocks: what makes the seven kinds of blocks; None for ``[BasicConv2d, InceptionA, InceptionB, InceptionC,
+            InceptionD, InceptionE, InceptionAux]``.
+        init_weights: draw all weights from a truncated normal distribution (deviation 0.1, or a layer's
+            ``stddev``; 0.001 for the head's linear layer).
+
+    Raises:
+        ValueError: if there are not seven ``inception_blocks``.
 
     Shapes: input (N, 3, H, W) with H, W ≥ 75, as a rule 299, and as much for training with the head; output (N, num_classes).
 
@@ -157,39 +165,41 @@ class Inception3(nn.Module):
         num_classes: int = 1000,
         aux_logits: bool = True,
         transform_input: bool = False,
+        inception_blocks: Sequence[Callable[..., nn.Module]] | None = None,
         init_weights: bool | None = None,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
+        usual = (BasicConv2d, InceptionA, InceptionB, InceptionC, InceptionD, InceptionE, InceptionAux)
+        conv, a, b, c, d, e, head = check_blocks(inception_blocks, usual, "Inception3: inception_blocks")
         self.aux_logits = aux_logits
         self.transform_input = transform_input
-        self.Conv2d_1a_3x3 = BasicConv2d(3, 32, kernel_size=3, stride=2)
-        self.Conv2d_2a_3x3 = BasicConv2d(32, 32, kernel_size=3)
-        self.Conv2d_2b_3x3 = BasicConv2d(32, 64, kernel_size=3, padding=1)
+        self.Conv2d_1a_3x3 = conv(3, 32, kernel_size=3, stride=2)
+        self.Conv2d_2a_3x3 = conv(32, 32, kernel_size=3)
+        self.Conv2d_2b_3x3 = conv(32, 64, kernel_size=3, padding=1)
         self.maxpool1 = nn.MaxPool2d(kernel_size=3, stride=2)
-        self.Conv2d_3b_1x1 = BasicConv2d(64, 80, kernel_size=1)
-        self.Conv2d_4a_3x3 = BasicConv2d(80, 192, kernel_size=3)
+        self.Conv2d_3b_1x1 = conv(64, 80, kernel_size=1)
+        self.Conv2d_4a_3x3 = conv(80, 192, kernel_size=3)
         self.maxpool2 = nn.MaxPool2d(kernel_size=3, stride=2)
-        self.Mixed_5b = InceptionA(192, pool_features=32)
-        self.Mixed_5c = InceptionA(256, pool_features=64)
-        self.Mixed_5d = InceptionA(288, pool_features=64)
-        self.Mixed_6a = InceptionB(288)
-        self.Mixed_6b = InceptionC(768, channels_7x7=128)
-        self.Mixed_6c = InceptionC(768, channels_7x7=160)
-        self.Mixed_6d = InceptionC(768, channels_7x7=160)
-        self.Mixed_6e = InceptionC(768, channels_7x7=192)
-        self.AuxLogits = InceptionAux(768, num_classes) if aux_logits else None
-        self.Mixed_7a = InceptionD(768)
-        self.Mixed_7b = InceptionE(1280)
-        self.Mixed_7c = InceptionE(2048)
+        self.Mixed_5b = a(192, pool_features=32)
+        self.Mixed_5c = a(256, pool_features=64)
+        self.Mixed_5d = a(288, pool_features=64)
+        self.Mixed_6a = b(288)
+        self.Mixed_6b = c(768, channels_7x7=128)
+        self.Mixed_6c = c(768, channels_7x7=160)
+        self.Mixed_6d = c(768, channels_7x7=160)
+        self.Mixed_6e = c(768, channels_7x7=192)
+        self.AuxLogits = head(768, num_classes) if aux_logits else None
+        self.Mixed_7a = d(768)
+        self.Mixed_7b = e(1280)
+        self.Mixed_7c = e(2048)
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(2048, num_classes)
         if init_weights or init_weights is None:
             for module in self.modules():
                 if isinstance(module, (nn.Conv2d, nn.Linear)):
-                    std = 0.001 if self.AuxLogits is not None and module is self.AuxLogits.fc else 0.1
-                    nn.init.trunc_normal_(module.weight, mean=0.0, std=std, a=-2, b=2)
+                    nn.init.trunc_normal_(module.weight, mean=0.0, std=getattr(module, "stddev", 0.1), a=-2, b=2)
 
     def forward(self, x: Tensor) -> Any:
         if self.transform_input:

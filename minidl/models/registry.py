@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from minidl import nn
@@ -99,13 +101,28 @@ def register(entries: Any = None) -> Callable[[Builder], Builder]:
     return keep
 
 
-def list_models() -> list[str]:
-    """The names of all models.
+def list_models(
+    module: ModuleType | None = None,
+    include: str | Iterable[str] | None = None,
+    exclude: str | Iterable[str] | None = None,
+) -> list[str]:
+    """The names of all models, sorted.
 
-    >>> "resnet18" in list_models()
-    True
+    Args:
+        module: a package; only the models in its modules. They are all in ``minidl.models``.
+        include: a pattern with wildcards (see ``fnmatch``), or several; only names that match one. None or none: all.
+        exclude: likewise; no names that match one.
+
+    >>> list_models(include="resnet*", exclude=["*18", "*1*"])
+    ['resnet34', 'resnet50']
     """
-    return sorted(_builders)
+    names = [n for n, b in _builders.items() if module is None or b.__module__.rpartition(".")[0] == module.__name__]
+    only, without = ([p] if isinstance(p, str) else list(p or ()) for p in (include, exclude))
+    return sorted(n for n in names if (not only or _matches(n, only)) and not _matches(n, without))
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
 
 
 def get_model(name: str, **config: Any) -> Any:
@@ -127,29 +144,58 @@ def get_model(name: str, **config: Any) -> Any:
     >>> get_model("cifar_resnet20", num_classes=100)(minidl.zeros(1, 3, 32, 32)).shape
     (1, 100)
     """
-    return _builder(name)(**config)
+    return get_model_builder(name)(**config)
 
 
-def get_model_weights(name: str) -> Any:
-    """The class that lists a model's published weights.
+def get_model_builder(name: str) -> Builder:
+    """The function that builds a model, such as ``resnet18``.
 
     Raises:
-        ValueError: if there is no such model, or there are none.
+        ValueError: if there is no such model (close names are suggested).
     """
-    _builder(name)
-    entries = _entries[name.lower()]
-    if entries is None:
-        raise ValueError(f"{name}: there are no published weights for this model; give a file")
-    return entries
-
-
-def _builder(name: str) -> Builder:
     builder = _builders.get(name.lower()) if isinstance(name, str) else None
     if builder is None:
         close = difflib.get_close_matches(str(name).lower(), _builders, n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(close)}?" if close else f"; there are {', '.join(list_models())}"
         raise ValueError(f"Unknown model {name!r}{hint}")
     return builder
+
+
+def get_model_weights(name: str | Builder) -> Any:
+    """The class that lists a model's published weights.
+
+    Args:
+        name: the model's name, or the function that builds it.
+
+    Raises:
+        ValueError: if there is no such model, or there are none.
+
+    >>> get_model_weights(resnet18) is get_model_weights("resnet18")
+    True
+    """
+    builder = name if callable(name) and name in _builders.values() else get_model_builder(name)  # type: ignore[arg-type]
+    entries = _entries[builder.__name__]
+    if entries is None:
+        raise ValueError(f"{builder.__name__}: there are no published weights for this model; give a file")
+    return entries
+
+
+def get_weight(name: str) -> Any:
+    """An entry of a model's published weights, by its full name.
+
+    Raises:
+        ValueError: if there is none of this name.
+
+    >>> get_weight("ResNet18_Weights.IMAGENET1K_V1").meta["num_params"]
+    11689512
+    """
+    listing, _, entry = name.partition(".")
+    known = {entries.__name__: entries for entries in _entries.values() if entries is not None}
+    if listing not in known:
+        raise ValueError(f"Unknown weights {name!r}: expected CLASS.ENTRY, where CLASS is one of {', '.join(known)}")
+    if entry not in known[listing].__members__:
+        raise ValueError(f"Unknown weights {name!r}: {listing} has {', '.join(known[listing].__members__)}")
+    return known[listing][entry]
 
 
 def build(

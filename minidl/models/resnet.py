@@ -30,13 +30,14 @@ class BasicBlock(nn.Module):
 
     def __init__(
         self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None, groups: int = 1,
-        base_width: int = 64, dilation: int = 1, norm_layer: Norm = nn.BatchNorm2d,
+        base_width: int = 64, dilation: int = 1, norm_layer: Norm | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         if groups != 1 or base_width != 64:
             raise ValueError("BasicBlock only supports groups=1 and base_width=64")
         if dilation > 1:
             raise NotImplementedError("Dilation > 1 not supported in BasicBlock")
+        norm_layer = norm_layer or nn.BatchNorm2d
         self.conv1 = conv3x3(inplanes, planes, stride)
         self.bn1 = norm_layer(planes)
         self.relu = nn.ReLU(inplace=True)
@@ -63,9 +64,10 @@ class Bottleneck(nn.Module):
 
     def __init__(
         self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None, groups: int = 1,
-        base_width: int = 64, dilation: int = 1, norm_layer: Norm = nn.BatchNorm2d,
+        base_width: int = 64, dilation: int = 1, norm_layer: Norm | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        norm_layer = norm_layer or nn.BatchNorm2d
         width = int(planes * (base_width / 64.0)) * groups
         self.conv1 = conv1x1(inplanes, width)
         self.bn1 = norm_layer(width)
@@ -95,7 +97,7 @@ class ResNet(nn.Module):
             arXiv:1706.02677, section 5.1).
         groups, width_per_group: of the 3×3 convolutions of a ``Bottleneck`` (ResNeXt, wide ResNet).
         replace_stride_with_dilation: of the last three stages, those that dilate instead of halving the image.
-        norm_layer: makes a normalisation of so many channels.
+        norm_layer: makes a normalisation of so many channels; None for ``nn.BatchNorm2d``.
 
     Shapes: input (N, 3, H, W), as a rule 224; output (N, num_classes).
 

@@ -1,10 +1,12 @@
-"""Checks of arguments that several transforms take: sizes, paddings, probabilities."""
+"""Checks of arguments that several transforms take: sizes, paddings, fills, probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
 
@@ -34,6 +36,17 @@ def four_sides(padding: int | Sequence[int], name: str) -> tuple[int, int, int, 
         raise ValueError(f"{name}: padding should be 1, 2 or 4 numbers >= 0, got {padding}")
     left, top, right, bottom = sides * (4 // len(sides))
     return left, top, right, bottom
+
+
+def check_fill(fill: Any, name: str) -> Any:
+    """Return the fill, if it may be one: a number, a sequence with one for each channel, or None.
+
+    Raises:
+        TypeError: if it is something else.
+    """
+    if fill is not None and not isinstance(fill, (Real, list, tuple, np.ndarray)):
+        raise TypeError(f"{name}: fill should be a number, or a sequence with one for each channel, got {fill!r}")
+    return fill
 
 
 def check_padding_mode(mode: str, name: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from minidl.backend import Backend
 from minidl.data import draws
+from minidl.transforms.arguments import check_fill
 from minidl.transforms.distributions import beta, dirichlet
 from minidl.transforms.functional import color as F
 from minidl.transforms.functional import levels as L
@@ -94,11 +95,12 @@ class _Automatic(Transform):
 
     Raises:
         ValueError: for an unknown interpolation.
+        TypeError: if ``fill`` is neither a number nor a sequence.
     """
 
-    def __init__(self, interpolation: InterpolationMode | int, fill: Fill) -> None:
+    def __init__(self, interpolation: InterpolationMode | str | int, fill: Fill) -> None:
         self.interpolation = check_interpolation(interpolation, type(self).__name__)
-        self.fill = fill
+        self.fill = check_fill(fill, type(self).__name__)
 
     def transform(self, image: Any, params: dict[str, Any]) -> Any:
         return self._carry_out(image, params["op"], params["magnitude"])
@@ -145,6 +147,7 @@ class AutoAugment(_Automatic):
 
     Raises:
         ValueError: for an unknown policy or interpolation.
+        TypeError: if ``fill`` is neither a number nor a sequence.
 
     Source: Cubuk, Zoph, Mané, Vasudevan and Le, "AutoAugment: Learning Augmentation Strategies from Data", arXiv:1805.09501.
 
@@ -157,7 +160,7 @@ class AutoAugment(_Automatic):
     def __init__(
         self,
         policy: AutoAugmentPolicy = AutoAugmentPolicy.IMAGENET,
-        interpolation: InterpolationMode | int = InterpolationMode.NEAREST,
+        interpolation: InterpolationMode | str | int = InterpolationMode.NEAREST,
         fill: Fill = None,
     ) -> None:
         super().__init__(interpolation, fill)
@@ -187,6 +190,7 @@ class RandAugment(_Automatic):
 
     Raises:
         ValueError: for a negative ``num_ops``, a magnitude that is none, or an unknown interpolation.
+        TypeError: if ``fill`` is neither a number nor a sequence.
 
     Source: Cubuk, Zoph, Shlens and Le, "RandAugment: Practical automated data augmentation with a reduced search space",
     arXiv:1909.13719.
@@ -199,7 +203,7 @@ class RandAugment(_Automatic):
         num_ops: int = 2,
         magnitude: int = 9,
         num_magnitude_bins: int = 31,
-        interpolation: InterpolationMode | int = InterpolationMode.NEAREST,
+        interpolation: InterpolationMode | str | int = InterpolationMode.NEAREST,
         fill: Fill = None,
     ) -> None:
         super().__init__(interpolation, fill)
@@ -234,6 +238,7 @@ class TrivialAugmentWide(_Automatic):
 
     Raises:
         ValueError: if there is not one magnitude, or for an unknown interpolation.
+        TypeError: if ``fill`` is neither a number nor a sequence.
 
     Source: Müller and Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation", arXiv:2103.10158.
     """
@@ -243,7 +248,7 @@ class TrivialAugmentWide(_Automatic):
     def __init__(
         self,
         num_magnitude_bins: int = 31,
-        interpolation: InterpolationMode | int = InterpolationMode.NEAREST,
+        interpolation: InterpolationMode | str | int = InterpolationMode.NEAREST,
         fill: Fill = None,
     ) -> None:
         super().__init__(interpolation, fill)
@@ -286,6 +291,7 @@ class AugMix(_Automatic):
     Raises:
         ValueError: for a severity outside [1, 10], a width below 1, an ``alpha`` that is not positive, or an unknown
             interpolation.
+        TypeError: if ``fill`` is neither a number nor a sequence.
 
     As in torchvision, a PIL image is done as an array. uint8 results are rounded to the nearest (torchvision drops the
     fraction).
@@ -301,7 +307,7 @@ class AugMix(_Automatic):
         chain_depth: int = -1,
         alpha: float = 1.0,
         all_ops: bool = True,
-        interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+        interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
         fill: Fill = None,
     ) -> None:
         super().__init__(interpolation, fill)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,13 @@ class GaussianBlur(Transform):
     """
 
     def __init__(self, kernel_size: int | Sequence[int], sigma: float | Sequence[float] = (0.1, 2.0)) -> None:
-        sizes = (kernel_size,) if isinstance(kernel_size, int) else tuple(kernel_size)
-        if len(sizes) not in (1, 2) or not all(isinstance(k, int) and k > 0 and k % 2 for k in sizes):
+        sizes: tuple[Any, ...] = tuple(kernel_size) if isinstance(kernel_size, Iterable) else (kernel_size,)
+        odd = all(isinstance(k, (int, float, np.integer)) and k > 0 and k % 2 == 1 for k in sizes)
+        if len(sizes) not in (1, 2) or not odd:
             raise ValueError(
                 f"GaussianBlur: kernel_size should be one or two odd and positive numbers, got {kernel_size}"
             )
-        self.kernel_size = (sizes * 2)[:2]
+        self.kernel_size = tuple(int(k) for k in (sizes * 2)[:2])
         if not isinstance(sigma, (int, float, list, tuple)):
             raise TypeError(f"GaussianBlur: sigma should be a number or a sequence of two, got {sigma!r}")
         limits = (sigma,) if isinstance(sigma, (int, float)) else tuple(sigma)

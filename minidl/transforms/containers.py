@@ -5,6 +5,9 @@ for each image: the decision, and a *key*. Whatever the transforms within draw i
 the transforms it is (see ``minidl.data.draws``). So an image gets the same whether it is alone or in a batch, whatever
 happens to the others, and however many numbers a transform within draws; and calling ``transform`` with the same parameters
 again does the same again, to a mask for instance.
+
+If one of the transforms within takes labels (``MixUp``, ``CutMix``, ``Lambda``), a sample that holds more than an image goes
+through them as a whole, as through ``Compose``. There is one decision then for all the images of a batch, the first one's.
 """
 
 from __future__ import annotations
@@ -18,8 +21,8 @@ from minidl.backend import backend_of
 from minidl.data import draws
 from minidl.tensor import Tensor
 from minidl.transforms.arguments import check_probability, check_transforms
-from minidl.transforms.images import images_in, is_pil, map_leaves, shape_of
-from minidl.transforms.transform import Transform, is_batched
+from minidl.transforms.images import find_images, images_in, is_pil, map_leaves, shape_of
+from minidl.transforms.transform import Transform, is_batched, takes_labels
 
 _SEED = 0x6D696E69646C0001  # of what is drawn within; the key says for which image
 
@@ -49,6 +52,11 @@ class Compose:
         """Whether every transform takes a batch."""
         return all(is_batched(t) for t in self.transforms)
 
+    @property
+    def takes_labels(self) -> bool:
+        """Whether one of the transforms does."""
+        return any(map(takes_labels, self.transforms))
+
     def __call__(self, *inputs: Any) -> Any:
         for transform in self.transforms:
             outputs = transform(*inputs)
@@ -73,6 +81,21 @@ class _Random(Transform):
         """Whether every transform takes a batch."""
         return all(is_batched(t) for t in self.transforms)
 
+    @property
+    def takes_labels(self) -> bool:  # type: ignore[override]
+        """Whether one of the transforms does."""
+        return any(map(takes_labels, self.transforms))
+
+    def __call__(self, *inputs: Any) -> Any:
+        sample = inputs if len(inputs) != 1 else inputs[0]
+        alone = is_pil(sample) or hasattr(sample, "shape")
+        found = find_images(sample) if self.takes_labels and not alone else []
+        if not found:
+            return super().__call__(*inputs)
+        params = self.make_params(shape_of(found[0], type(self).__name__))
+        decisions = self.decisions(params)
+        return self._run(decisions[0], params["key"], *inputs) if len(decisions) else sample
+
     def _draw(self, shape: tuple[int, ...], count: int) -> tuple[np.ndarray, np.ndarray]:
         """``count`` uniform numbers (N, count) to decide by, and the keys (N,), integers of 48 bits."""
         u = draws.uniform(images_in(shape), count + 2)
@@ -96,7 +119,7 @@ class _Random(Transform):
         if not count:
             return image
         if is_pil(image) or len(kinds) == 1:
-            return self._run(kinds[0], image, keys)
+            return self._run(kinds[0], keys, image)
         array = image.array if isinstance(image, Tensor) else image
         xp = backend_of(array)
         parts: list[tuple[np.ndarray, Any]] = []
@@ -104,17 +127,19 @@ class _Random(Transform):
             rows = np.flatnonzero(kind.reshape(-1) == i)
             some = array[xp.from_numpy(rows)]
             parts.append(
-                (rows, self._run(decision, Tensor.wrap(some) if isinstance(image, Tensor) else some, keys[rows]))
+                (rows, self._run(decision, keys[rows], Tensor.wrap(some) if isinstance(image, Tensor) else some))
             )
         return self._together(image, parts)
 
-    def _run(self, decision: np.ndarray, image: Any, keys: np.ndarray) -> Any:
-        """Apply the transforms of a decision to an image, or to the images of a batch that share it."""
+    def _run(self, decision: np.ndarray, keys: np.ndarray, *inputs: Any) -> Any:
+        """Apply the transforms of a decision to an image, to the images of a batch that share it, or to a whole sample."""
+        several = len(inputs) > 1
         for i in decision.tolist():
             if i >= 0:
                 with draws.fetching(_SEED, i, keys):  # type: ignore[arg-type]
-                    image = self.transforms[i](image)
-        return image
+                    outputs = self.transforms[i](*inputs)
+                inputs = outputs if several else (outputs,)
+        return inputs if several else inputs[0]
 
     def _together(self, image: Any, parts: list[tuple[np.ndarray, Any]]) -> Any:
         """One batch of what became of its images."""
@@ -143,6 +168,8 @@ class _Random(Transform):
 
 class RandomApply(_Random):
     """Apply the transforms, one after the other, to each image with probability ``p``; else leave it as it is.
+
+    To a batch as a whole, with its labels, if one of the transforms takes labels.
 
     Args:
         transforms: transforms, or functions that take and return an image.
@@ -176,7 +203,7 @@ class RandomApply(_Random):
 
 
 class RandomChoice(_Random):
-    """Apply one of the transforms to each image.
+    """Apply one of the transforms to each image; to a batch as a whole, with its labels, if one of them takes labels.
 
     Args:
         transforms: transforms, or functions that take and return an image.
@@ -186,6 +213,12 @@ class RandomChoice(_Random):
         TypeError: if ``transforms`` is not a sequence of callables.
         ValueError: if it is empty, or ``p`` is not as long, has a negative number or no positive one; when called with a
             batch, if the images would get different shapes or dtypes.
+
+    Example:
+        >>> mix = RandomChoice([CutMix(num_classes=10), MixUp(num_classes=10)])
+        >>> images, labels = mix(minidl.rand(8, 3, 32, 32), minidl.arange(8))
+        >>> images.shape, labels.shape
+        ((8, 3, 32, 32), (8, 10))
     """
 
     def __init__(self, transforms: Sequence[Callable[[Any], Any]], p: Sequence[float] | None = None) -> None:
@@ -213,7 +246,8 @@ class RandomChoice(_Random):
 
 
 class RandomOrder(_Random):
-    """Apply all the transforms to each image, in random order.
+    """Apply all the transforms to each image, in random order; to a batch as a whole, with its labels, in one order, if one
+    of them takes labels.
 
     Args:
         transforms: transforms, or functions that take and return an image.
@@ -260,6 +294,8 @@ class Lambda(Transform):
         >>> image.mode, label
         ('L', 3)
     """
+
+    takes_labels = True
 
     def __init__(self, lambd: Callable[[Any], Any], *types: type) -> None:
         if not callable(lambd):

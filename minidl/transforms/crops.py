@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl.data import draws
-from minidl.transforms.arguments import check_padding_mode, four_sides, height_width
+from minidl.transforms.arguments import check_fill, check_padding_mode, four_sides, height_width
 from minidl.transforms.functional.geometry import Fill, center_crop, crop, five_crop, pad, ten_crop
 from minidl.transforms.images import images_in
 from minidl.transforms.transform import Transform
@@ -45,6 +45,7 @@ class RandomCrop(Transform):
 
     Raises:
         ValueError: if an image is smaller than the window, or for a wrong argument.
+        TypeError: if ``fill`` is neither a number nor a sequence.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class RandomCrop(Transform):
         self.size = height_width(size, type(self).__name__)
         self.padding = None if padding is None else four_sides(padding, type(self).__name__)
         self.pad_if_needed = pad_if_needed
-        self.fill = fill
+        self.fill = check_fill(fill, type(self).__name__)
         self.padding_mode = check_padding_mode(padding_mode, type(self).__name__)
 
     def make_params(self, shape: tuple[int, ...]) -> dict[str, Any]:

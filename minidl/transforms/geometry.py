@@ -9,7 +9,7 @@ import numpy as np
 
 from minidl.backend import Backend
 from minidl.data import draws
-from minidl.transforms.arguments import check_padding_mode, check_probability, four_sides
+from minidl.transforms.arguments import check_fill, check_padding_mode, check_probability, four_sides
 from minidl.transforms.functional.geometry import Fill, horizontal_flip, pad, vertical_flip
 from minidl.transforms.images import images_in, is_pil, on_array
 from minidl.transforms.transform import Transform
@@ -82,11 +82,12 @@ class Pad(Transform):
 
     Raises:
         ValueError: if there are not 1, 2 or 4 paddings, one is negative, or the mode is unknown.
+        TypeError: if ``fill`` is neither a number nor a sequence.
     """
 
     def __init__(self, padding: int | Sequence[int], fill: Fill = 0, padding_mode: str = "constant") -> None:
         self.padding = four_sides(padding, type(self).__name__)
-        self.fill = fill
+        self.fill = check_fill(fill, type(self).__name__)
         self.padding_mode = check_padding_mode(padding_mode, type(self).__name__)
 
     def transform(self, image: Any, params: dict[str, Any]) -> Any:

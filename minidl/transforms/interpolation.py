@@ -33,21 +33,26 @@ _PILLOW = {
     InterpolationMode.LANCZOS: Image.Resampling.LANCZOS,
     InterpolationMode.NEAREST_EXACT: Image.Resampling.NEAREST,
 }
+_BY_NAME = {mode.value: mode for mode in InterpolationMode}
 _BY_NUMBER = {int(constant): mode for mode, constant in reversed(_PILLOW.items())}  # NEAREST comes last, and stays
 
 
 def check_interpolation(interpolation: Any, name: str = "transform") -> InterpolationMode:
-    """Return the mode, which may be given as Pillow's integer constant too (``PIL.Image.BILINEAR``).
+    """Return the mode, which may be given as its name ("bilinear") or as Pillow's integer constant too
+    (``PIL.Image.BILINEAR``).
 
     Raises:
-        ValueError: if it is neither.
+        ValueError: if it is none of these.
     """
     if isinstance(interpolation, InterpolationMode):
         return interpolation
+    if isinstance(interpolation, str) and interpolation in _BY_NAME:
+        return _BY_NAME[interpolation]
     if isinstance(interpolation, (int, np.integer)) and int(interpolation) in _BY_NUMBER:
         return _BY_NUMBER[int(interpolation)]
     raise ValueError(
-        f"{name}: interpolation should be an InterpolationMode or one of Pillow's constants 0 to 5, got {interpolation!r}"
+        f"{name}: interpolation should be an InterpolationMode, its name ({', '.join(map(repr, _BY_NAME))}) or one of "
+        f"Pillow's constants 0 to 5, got {interpolation!r}"
     )
 
 

@@ -19,6 +19,8 @@ from minidl.transforms.transform import Transform
 class _Mixing(Transform):
     """What MixUp and CutMix share: finding the labels in a batch, and mixing them."""
 
+    takes_labels = True
+
     def __init__(
         self,
         *,
@@ -114,7 +116,8 @@ class MixUp(_Mixing):
 
     One share is drawn for the whole batch, from Beta(alpha, alpha). Use it on batches, in the training loop or in a loader's
     ``collate_fn``; there the share is keyed by the first sample of the batch (see ``minidl.data.draws``). The
-    labels that come out are probabilities, which ``cross_entropy`` takes.
+    labels that come out are probabilities, which ``cross_entropy`` takes. ``RandomChoice([CutMix(…), MixUp(…)])`` does one of
+    both to each batch.
 
     Args:
         alpha: positive; small values mean little mixing, 1 any mixing alike.

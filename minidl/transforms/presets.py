@@ -20,7 +20,7 @@ class ImageClassification(Compose):
     Args:
         crop_size, resize_size: in pixels.
         mean, std: of each channel.
-        interpolation: how to resize.
+        interpolation: how to resize, as in ``Resize``.
 
     Example:
         >>> import numpy as np
@@ -36,7 +36,7 @@ class ImageClassification(Compose):
         resize_size: int = 256,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
-        interpolation: InterpolationMode = InterpolationMode.BILINEAR,
+        interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
     ) -> None:
         resize = Resize(resize_size, interpolation=interpolation)
         super().__init__([resize, CenterCrop(crop_size), ToTensor(), Normalize(mean, std)])

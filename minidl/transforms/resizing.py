@@ -6,8 +6,8 @@ import functools
 import itertools
 import math
 import warnings
-from collections.abc import Sequence
-from numbers import Integral
+from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ class Resize(Transform):
     Args:
         size: (height, width); or the length of the shorter side, the other one in proportion, rounded down; or None, to make
             the longer side ``max_size`` long.
-        interpolation: how; Pillow's integer constants are accepted too.
+        interpolation: how; its name, such as "bilinear", and Pillow's integer constants are accepted too.
         max_size: no side becomes longer than this, even if the shorter one then gets shorter than ``size``.
         antialias: whether the filter grows with the reduction, for BILINEAR and BICUBIC on arrays; all else is antialiased
             anyway.
@@ -47,7 +47,7 @@ class Resize(Transform):
     def __init__(
         self,
         size: Size,
-        interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+        interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
         max_size: int | None = None,
         antialias: bool | None = True,
     ) -> None:
@@ -71,7 +71,7 @@ class RandomResizedCrop(Transform):
         size: (height, width) of the result, or one number for both.
         scale: between which parts of the image's area the window's lies.
         ratio: between which values the window's width / height lies (its logarithm is uniform).
-        interpolation: how to resize; Pillow's integer constants are accepted too.
+        interpolation: how to resize; a name or Pillow's integer constant is accepted too.
         antialias: as in ``Resize``.
 
     Ten windows are drawn for each image, and the first that fits into it is taken. If none does, it is the largest one in the
@@ -93,7 +93,7 @@ class RandomResizedCrop(Transform):
         size: int | Sequence[int],
         scale: Sequence[float] = (0.08, 1.0),
         ratio: Sequence[float] = (3.0 / 4.0, 4.0 / 3.0),
-        interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+        interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
         antialias: bool | None = True,
     ) -> None:
         self.size = height_width(size, type(self).__name__)
@@ -140,7 +140,7 @@ class RandomResizedCrop(Transform):
 
     def _windows(self, u: np.ndarray, rows: int, columns: int) -> np.ndarray:
         """Of each row of numbers, four to a window, the first window that fits: (top, left, height, width), or zeros."""
-        u = u.reshape(len(u), -1, 4)
+        u = u.reshape(len(u), u.shape[1] // 4, 4)
         area = rows * columns * (self.scale[0] + u[..., 0] * (self.scale[1] - self.scale[0]))
         low, high = np.log(self.ratio)
         logarithms = low + u[..., 1] * (high - low)
@@ -208,6 +208,7 @@ class RandomResize(_ToRandomSize):
         interpolation, antialias: as in ``Resize``.
 
     Raises:
+        TypeError: if a length is no whole number.
         ValueError: for a wrong argument; when called, if the images of a batch would become differently large.
     """
 
@@ -215,9 +216,11 @@ class RandomResize(_ToRandomSize):
         self,
         min_size: int,
         max_size: int,
-        interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+        interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
         antialias: bool | None = True,
     ) -> None:
+        if not all(isinstance(length, Integral) for length in (min_size, max_size)):
+            raise TypeError(f"RandomResize: expected whole numbers, got {min_size!r} and {max_size!r}")
         if not 0 < min_size < max_size:
             raise ValueError(f"RandomResize: expected 0 < min_size < max_size, got {min_size} and {max_size}")
         self.min_size, self.max_size = min_size, max_size
@@ -246,6 +249,7 @@ class RandomShortestSize(_ToRandomSize):
         interpolation, antialias: as in ``Resize``.
 
     Raises:
+        TypeError: if ``min_size`` is neither a number nor a sequence of numbers.
         ValueError: for a wrong argument; when called, if the images of a batch would become differently large.
     """
 
@@ -253,12 +257,15 @@ class RandomShortestSize(_ToRandomSize):
         self,
         min_size: int | Sequence[int],
         max_size: int | None = None,
-        interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+        interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
         antialias: bool | None = True,
     ) -> None:
-        self.min_size = [min_size] if isinstance(min_size, Integral) else list(min_size)  # type: ignore[arg-type]
+        self.min_size = list(min_size) if isinstance(min_size, Iterable) else [min_size]
+        wrong = f"RandomShortestSize: min_size should be one or more positive numbers, got {min_size!r}"
+        if not all(isinstance(length, Real) for length in self.min_size):
+            raise TypeError(wrong)
         if not self.min_size or min(self.min_size) <= 0:
-            raise ValueError(f"RandomShortestSize: min_size should be one or more positive numbers, got {min_size}")
+            raise ValueError(wrong)
         self.max_size = max_size
         self.interpolation = check_interpolation(interpolation, type(self).__name__)
         self.antialias = antialias

@@ -43,6 +43,7 @@ class Transform:
                 setattr(cls, short_cut, vars(Transform)[short_cut])
 
     batched = True  # takes (N, C, H, W); a plain function that a dataset is given may know single images only
+    takes_labels = False  # of a sample it takes more than the images; see ``takes_labels`` below
 
     def make_params(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Return the parameters for images of this shape, (C, H, W) or (N, C, H, W). What is random about a sample is a
@@ -108,6 +109,12 @@ def is_batched(transform: Callable[[Any], Any] | None) -> bool:
     """Whether a transform may be given a whole batch (N, C, H, W). A function is taken to know single images only,
     unless it has an attribute ``batched`` that is true."""
     return transform is None or bool(getattr(transform, "batched", False))
+
+
+def takes_labels(transform: Callable[[Any], Any]) -> bool:
+    """Whether a transform has to be given whole samples, because it changes the labels too. A function is taken to know
+    images only, unless it has an attribute ``takes_labels`` that is true."""
+    return bool(getattr(transform, "takes_labels", False))
 
 
 def is_keyed(transform: Callable[[Any], Any] | None) -> bool:

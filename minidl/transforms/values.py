@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.transforms.functional.conversion import check_mean_std, normalize, to_dtype
+from minidl.transforms.functional.conversion import check_dtype, check_mean_std, normalize, to_dtype
 from minidl.transforms.transform import Transform
 
 
@@ -23,7 +23,7 @@ class ToDtype(Transform):
     Raises:
         RuntimeError: when called with ``scale=True`` to convert to an integer dtype with more bits than the floating point
             dtype can tell apart, such as from float32 to int32.
-        TypeError: when called with a PIL image (apply ``ToImage`` first).
+        TypeError: if ``dtype`` is none; when called with a PIL image (apply ``ToImage`` first).
 
     Example:
         >>> ToDtype(minidl.float32, scale=True)(np.full((1, 1, 1), 255, np.uint8))
@@ -31,7 +31,7 @@ class ToDtype(Transform):
     """
 
     def __init__(self, dtype: Any, scale: bool = False) -> None:
-        self.dtype = np.dtype(dtype)
+        self.dtype = check_dtype(dtype, type(self).__name__)
         self.scale = scale
 
     def transform(self, image: Any, params: dict[str, Any]) -> Any:

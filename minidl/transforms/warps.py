@@ -9,7 +9,7 @@ import numpy as np
 
 from minidl.backend import Backend
 from minidl.data import draws
-from minidl.transforms.arguments import check_probability
+from minidl.transforms.arguments import check_fill, check_probability
 from minidl.transforms.fields import uniform_field
 from minidl.transforms.functional.blur import gaussian_blur
 from minidl.transforms.functional.sampling import MODES
@@ -28,7 +28,7 @@ class RandomAffine(Transform):
         scale: the factor is drawn from this range; None for 1.
         shear: degrees along x, drawn from (−shear, shear) or (min, max); four numbers are ranges along x and y. None for
             none.
-        interpolation: NEAREST, BILINEAR or BICUBIC, or Pillow's constant for it.
+        interpolation: NEAREST, BILINEAR or BICUBIC, its name ("bilinear"), or Pillow's constant for it.
         fill: value of pixels that come from outside of the image, a number, or one for each channel; None is 0.
         center: (x, y) of the point that rotation, scaling and shear leave where it is; None is the middle.
 
@@ -46,7 +46,7 @@ class RandomAffine(Transform):
         translate: Sequence[float] | None = None,
         scale: Sequence[float] | None = None,
         shear: float | Sequence[float] | None = None,
-        interpolation: InterpolationMode | int = InterpolationMode.NEAREST,
+        interpolation: InterpolationMode | str | int = InterpolationMode.NEAREST,
         fill: Fill = 0,
         center: Sequence[float] | None = None,
     ) -> None:
@@ -59,7 +59,7 @@ class RandomAffine(Transform):
             raise ValueError(f"RandomAffine: scale should be positive, got {scale}")
         self.shear = None if shear is None else _angles(shear, "RandomAffine: shear", (2, 4))
         self.interpolation = _mode(interpolation, "RandomAffine")
-        self.fill = _fill(fill, "RandomAffine")
+        self.fill = check_fill(fill, "RandomAffine")
         self.center = None if center is None else _numbers(center, "RandomAffine: center")
 
     def make_params(self, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class RandomRotation(Transform):
     def __init__(
         self,
         degrees: float | Sequence[float],
-        interpolation: InterpolationMode | int = InterpolationMode.NEAREST,
+        interpolation: InterpolationMode | str | int = InterpolationMode.NEAREST,
         expand: bool = False,
         center: Sequence[float] | None = None,
         fill: Fill = 0,
@@ -117,7 +117,7 @@ class RandomRotation(Transform):
         self.interpolation = _mode(interpolation, "RandomRotation")
         self.expand = expand
         self.center = None if center is None else _numbers(center, "RandomRotation: center")
-        self.fill = _fill(fill, "RandomRotation")
+        self.fill = check_fill(fill, "RandomRotation")
 
     def make_params(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Return ``{"angle": float array (N,)}``, in degrees."""
@@ -153,7 +153,7 @@ class RandomPerspective(Transform):
         self,
         distortion_scale: float = 0.5,
         p: float = 0.5,
-        interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+        interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
         fill: Fill = 0,
     ) -> None:
         if not 0 <= distortion_scale <= 1:
@@ -161,7 +161,7 @@ class RandomPerspective(Transform):
         self.distortion_scale = distortion_scale
         self.p = check_probability(p, "RandomPerspective")
         self.interpolation = _mode(interpolation, "RandomPerspective")
-        self.fill = _fill(fill, "RandomPerspective")
+        self.fill = check_fill(fill, "RandomPerspective")
 
     def make_params(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Return ``{"chosen": bool array (N,), "coefficients": float array (N, 8)}``."""
@@ -193,8 +193,7 @@ class ElasticTransform(Transform):
     Every pixel gets a random displacement across and down; these are blurred, so that neighbours go together.
 
     Args:
-        alpha: strength: before blurring, displacements reach up to alpha / 2 pixels in a square image. Two numbers are for
-            across and down. (As in torchvision, the first is divided by the height and the second by the width.)
+        alpha: strength: before blurring, displacements reach up to alpha / 2 pixels. Two numbers are for across and down.
         sigma: standard deviation of the blur, in pixels; two numbers are for across and down. 0 for no blur.
         interpolation, fill: as in ``RandomAffine``.
 
@@ -213,7 +212,7 @@ class ElasticTransform(Transform):
         self,
         alpha: float | Sequence[float] = 50.0,
         sigma: float | Sequence[float] = 5.0,
-        interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+        interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
         fill: Fill = 0,
     ) -> None:
         self.alpha = _pair(alpha, "ElasticTransform: alpha")
@@ -221,13 +220,13 @@ class ElasticTransform(Transform):
         if min(self.sigma) < 0 or (min(self.sigma) == 0 < max(self.sigma)):
             raise ValueError(f"ElasticTransform: sigma should be positive, or 0 for no blur, got {sigma}")
         self.interpolation = _mode(interpolation, "ElasticTransform")
-        self.fill = _fill(fill, "ElasticTransform")
+        self.fill = check_fill(fill, "ElasticTransform")
 
     def make_params(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Return ``{"displacement": float32 array (N, H, W, 2)}``, in halves of the image's width and height."""
         rows, size = images_in(shape), shape[-2:]
         noise = uniform_field(rows, 2 * size[0] * size[1]).astype(np.float32).reshape(rows, 2, *size) * 2 - 1
-        for axis, (alpha, sigma, length) in enumerate(zip(self.alpha, self.sigma, size, strict=True)):
+        for axis, (alpha, sigma, length) in enumerate(zip(self.alpha, self.sigma, size[::-1], strict=True)):
             if sigma:
                 taps = int(8 * sigma + 1) // 2 * 2 + 1
                 noise[:, axis : axis + 1] = gaussian_blur(noise[:, axis : axis + 1], taps, self.sigma)
@@ -289,14 +288,8 @@ def _pair(value: float | Sequence[float], what: str) -> tuple[float, ...]:
     return pair if len(pair) == 2 else pair * 2
 
 
-def _mode(interpolation: InterpolationMode | int, name: str) -> InterpolationMode:
+def _mode(interpolation: InterpolationMode | str | int, name: str) -> InterpolationMode:
     mode = check_interpolation(interpolation, name)
     if mode not in MODES:
         raise ValueError(f"{name}: interpolation should be NEAREST, BILINEAR or BICUBIC, got {mode}")
     return mode
-
-
-def _fill(fill: Fill, name: str) -> Fill:
-    if fill is not None and not isinstance(fill, (int, float, list, tuple, np.ndarray)):
-        raise TypeError(f"{name}: fill should be a number, or a sequence with one for each channel, got {fill!r}")
-    return fill

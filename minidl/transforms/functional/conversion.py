@@ -177,14 +177,25 @@ def to_dtype(image: Any, dtype: Any = np.float32, scale: bool = False) -> Any:
 
     Raises:
         RuntimeError: for ``scale=True`` from a floating point dtype to an integer dtype with more bits than it can tell apart.
-        TypeError: for a PIL image, or if ``image`` is none.
+        TypeError: for a PIL image, or if ``image`` or ``dtype`` is none.
 
     Example:
         >>> to_dtype(np.full((1, 1, 1), 255, np.uint8), np.float32, scale=True)
         array([[[1.]]], dtype=float32)
     """
     _refuse_pil(image, "to_dtype")
-    return on_array(image, _to_dtype, np.dtype(dtype), scale)
+    return on_array(image, _to_dtype, check_dtype(dtype, "to_dtype"), scale)
+
+
+def check_dtype(dtype: Any, name: str) -> np.dtype:
+    """Return the dtype.
+
+    Raises:
+        TypeError: if it is none, None among others.
+    """
+    if dtype is None:  # float64 to NumPy
+        raise TypeError(f"{name}: expected a dtype, such as minidl.float32, got None")
+    return np.dtype(dtype)
 
 
 def convert_image_dtype(image: Any, dtype: Any = np.float32) -> Any:
@@ -202,16 +213,18 @@ def _to_dtype(xp: Backend, array: Any, dtype: np.dtype, scale: bool) -> Any:
         more = _bits(dtype) - _bits(array.dtype)
         return array.astype(dtype) << more if more > 0 else (array >> -more).astype(dtype)
     if from_integer:
-        out = array.astype(dtype)
-        out /= dtype.type(np.iinfo(array.dtype).max)
-        return out
+        wide = np.promote_types(dtype, np.float32)  # float16 ends at 65504
+        out = array.astype(wide)
+        out /= wide.type(np.iinfo(array.dtype).max)
+        return out.astype(dtype, copy=False)
     if _bits(dtype) > np.finfo(array.dtype).nmant + 1:
         raise RuntimeError(
             f"to_dtype: the cast from {array.dtype} to {dtype} cannot be performed safely with scale=True"
         )
-    # Every integer gets an equally wide piece of [0, 1]; the small number keeps 1.0 from landing one too high.
-    wide = array.astype(np.float32) if array.dtype == np.float16 else array
-    return (wide * wide.dtype.type(np.iinfo(dtype).max + 1.0 - 1e-3)).astype(dtype)
+    # Every integer gets an equally wide piece of [0, 1]; the factor is below their number so that 1.0 lands in the last.
+    out = array.astype(np.float32) if array.dtype == np.float16 else array
+    number = out.dtype.type(np.iinfo(dtype).max + 1.0)
+    return (out * min(number - out.dtype.type(1e-3), np.nextafter(number, out.dtype.type(0)))).astype(dtype)
 
 
 def _bits(dtype: np.dtype) -> int:

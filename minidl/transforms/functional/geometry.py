@@ -159,7 +159,7 @@ def _crop(xp: Backend, array: Any, top: np.ndarray, left: np.ndarray, heights: n
             f"crop: the windows of a batch need one height and width, got heights {heights.tolist()} and widths {widths.tolist()}"
         )
     array, top, left = cover(xp, array, top, left, heights, widths)
-    if (top == top[0]).all() and (left == left[0]).all():
+    if len(top) and (top == top[0]).all() and (left == left[0]).all():
         return array[..., top[0] : top[0] + height, left[0] : left[0] + width]
     top, left = (np.broadcast_to(v, len(array)) for v in (top, left))
     windows = xp.lib.stride_tricks.sliding_window_view(array, (height, width), axis=(2, 3))
@@ -173,8 +173,8 @@ def cover(
 ) -> tuple[Any, np.ndarray, np.ndarray]:
     """Pad the images with zeros as far as some window reaches out of them. Returns them, and where the windows are then."""
     rows, columns = array.shape[-2:]
-    outside = -left.min(), -top.min(), (left + width).max() - columns, (top + height).max() - rows
-    sides = tuple(max(int(side), 0) for side in outside)
+    outside = -left, -top, left + width - columns, top + height - rows
+    sides = tuple(int(side.max(initial=0)) for side in outside)
     if any(sides):
         array = _pad(xp, array, sides, 0, "constant")  # type: ignore[arg-type]
     return array, top + sides[1], left + sides[0]

@@ -21,7 +21,7 @@ Size = int | Sequence[int] | None
 def resize(
     image: Any,
     size: Size,
-    interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+    interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
     max_size: int | None = None,
     antialias: bool | None = True,
 ) -> Any:
@@ -31,7 +31,7 @@ def resize(
         image: a PIL image, or a Tensor or array (C, H, W) or (N, C, H, W).
         size: (height, width); or the length of the shorter side, the other one in proportion, rounded down; or None, to make
             the longer side ``max_size`` long.
-        interpolation: how; Pillow's integer constants are accepted too.
+        interpolation: how; its name, such as "bilinear", and Pillow's integer constants are accepted too.
         max_size: no side becomes longer than this, even if the shorter one then gets shorter than ``size``.
         antialias: whether the filter grows with the reduction, for BILINEAR and BICUBIC on arrays; all else is antialiased
             anyway.
@@ -118,7 +118,7 @@ def resized_crop(
     height: Any,
     width: Any,
     size: Size,
-    interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+    interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
     antialias: bool | None = True,
 ) -> Any:
     """Cut a window out of an image, and resize it: ``resize(crop(image, top, left, height, width), size)``.
@@ -142,6 +142,8 @@ def _resized_crop(
 ) -> Any:
     top, left, height, width = window
     sizes = {resized_size(pair, size) for pair in zip(height.tolist(), width.tolist(), strict=True)}
+    if not sizes:  # no windows, for a batch of no images
+        return _resize(xp, array, resized_size(array.shape[-2:], size), mode, antialias)
     if len(sizes) != 1:
         raise ValueError(
             f"resized_crop: the images of a batch should become equally large, got {sorted(sizes)} with size={size}"

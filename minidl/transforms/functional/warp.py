@@ -34,7 +34,7 @@ def affine(
     translate: Any,
     scale: Any,
     shear: Any,
-    interpolation: InterpolationMode | int = InterpolationMode.NEAREST,
+    interpolation: InterpolationMode | str | int = InterpolationMode.NEAREST,
     fill: Fill = None,
     center: Sequence[float] | None = None,
 ) -> Any:
@@ -51,7 +51,7 @@ def affine(
         translate: how far to the right and down, in pixels: two numbers, or an array (N, 2).
         scale: positive factor: a number, or an array (N,).
         shear: angles in degrees along x and y: a number (x only), two numbers, or an array (N, 2).
-        interpolation: NEAREST (or NEAREST_EXACT, the same), BILINEAR or BICUBIC; or Pillow's constant for it.
+        interpolation: NEAREST (or NEAREST_EXACT, the same), BILINEAR or BICUBIC; its name ("bilinear"), or Pillow's constant.
         fill: value of pixels that come from outside of the image, in its units: a number, or one for each channel.
             None is 0.
         center: (x, y) of the point that stays where it is, from the upper left corner; None is the middle.
@@ -90,7 +90,7 @@ def affine(
 def rotate(
     image: Any,
     angle: Any,
-    interpolation: InterpolationMode | int = InterpolationMode.NEAREST,
+    interpolation: InterpolationMode | str | int = InterpolationMode.NEAREST,
     expand: bool = False,
     center: Sequence[float] | None = None,
     fill: Fill = None,
@@ -194,7 +194,7 @@ def perspective(
     image: Any,
     startpoints: Any,
     endpoints: Any,
-    interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+    interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
     fill: Fill = None,
     coefficients: Any = None,
 ) -> Any:
@@ -277,7 +277,7 @@ def perspective_coefficients(startpoints: Any, endpoints: Any) -> np.ndarray:
 def elastic(
     image: Any,
     displacement: Any,
-    interpolation: InterpolationMode | int = InterpolationMode.BILINEAR,
+    interpolation: InterpolationMode | str | int = InterpolationMode.BILINEAR,
     fill: Fill = None,
 ) -> Any:
     """Take every pixel from somewhere else: from where it is, plus a displacement of its own.
