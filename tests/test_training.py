@@ -95,6 +95,34 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
         assert np.array_equal(value.numpy(), model3.state_dict()[name].numpy()), name
 
 
+def dropout_parts(run_dir, callbacks=()):
+    """A network with dropout, and loaders of which the second has no seed: it draws one when it is first used."""
+    minidl.manual_seed(1)
+    rng = np.random.default_rng(0)
+    data = TensorDataset(minidl.tensor(rng.random((64, 10), np.float32)), minidl.tensor(rng.integers(0, 3, 64)))
+    model = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    trainer = Trainer(model, optimizer, run_dir=run_dir, callbacks=callbacks)
+    return trainer, (DataLoader(data, 16, shuffle=True, seed=0), DataLoader(data, 32, shuffle=True))
+
+
+def check_resuming(tmp_path, *callbacks):
+    """Four epochs, and two and two, come to the same bits."""
+    straight, loaders = dropout_parts(tmp_path / "straight", callbacks)
+    straight.fit(*loaders, epochs=4)
+    for epochs in (2, 4):
+        resumed, loaders = dropout_parts(tmp_path / "resumed", callbacks)
+        resumed.fit(*loaders, epochs=epochs, resume=True)
+    assert resumed.history == straight.history
+    for name, value in straight.model.state_dict().items():
+        assert np.array_equal(value.numpy(), resumed.model.state_dict()[name].numpy()), name
+    return straight
+
+
+def test_resuming_is_exact_with_a_validation_loader_that_has_no_seed(tmp_path):
+    check_resuming(tmp_path)
+
+
 def test_the_same_seed_gives_the_same_numbers_and_another_does_not():
     def run(seed):
         minidl.manual_seed(0)

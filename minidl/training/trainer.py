@@ -96,7 +96,7 @@ class Trainer:
         random.manual_seed(self.seed)
         self.history, self.should_stop = [], False
         if resume:
-            self._resume(train_loader)
+            self._resume(train_loader, val_loader)
         for callback in self.callbacks:
             callback.on_fit_start(self)
         with Progress(_images(train_loader, epochs - len(self.history)), title) as progress:
@@ -111,7 +111,7 @@ class Trainer:
                     row.update({f"val_{name}": value for name, value in self.evaluate(val_loader).items()})
                 self._step_scheduler_after_epoch(row)
                 self.history.append(row)
-                self._keep(train_loader)
+                self._keep(train_loader, val_loader)
                 progress.report(epoch, epochs, {k: v for k, v in row.items() if k not in ("epoch", "lr")}, speed)
                 for callback in self.callbacks:
                     callback.on_epoch_end(self, row)
@@ -204,7 +204,7 @@ class Trainer:
 
     # -- files --------------------------------------------------------------------------------------------------------
 
-    def _keep(self, train_loader: Any) -> None:
+    def _keep(self, train_loader: Any, val_loader: Any) -> None:
         """Write metrics and checkpoint."""
         if self.run_dir is None:
             return
@@ -217,12 +217,13 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "random": random.get_rng_state(),
-            "loader": train_loader.state_dict() if hasattr(train_loader, "state_dict") else None,
+            "loader": _standing(train_loader),
+            "val_loader": _standing(val_loader),
             "history": self.history,
         }
         save_checkpoint(state, self.run_dir / "checkpoint.safetensors")
 
-    def _resume(self, train_loader: Any) -> None:
+    def _resume(self, train_loader: Any, val_loader: Any) -> None:
         path = None if self.run_dir is None else self.run_dir / "checkpoint.safetensors"
         if path is None or not path.exists():
             return
@@ -234,6 +235,8 @@ class Trainer:
         random.set_rng_state(state["random"])
         if state["loader"] is not None:
             train_loader.load_state_dict(state["loader"])
+        if val_loader is not None and state.get("val_loader") is not None:  # older checkpoints have none
+            val_loader.load_state_dict(state["val_loader"])
         self.history = state["history"]
 
 
@@ -251,6 +254,11 @@ class _Means:
 
     def values(self) -> dict[str, float]:
         return {name: total / self.count for name, total in self.sums.items()}
+
+
+def _standing(loader: Any) -> Any:
+    """The state of a loader between two epochs, or None if it has none."""
+    return loader.state_dict() if hasattr(loader, "state_dict") else None
 
 
 def _images(loader: Any, epochs: int) -> int | None:
