@@ -95,23 +95,23 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
         assert np.array_equal(value.numpy(), model3.state_dict()[name].numpy()), name
 
 
-def dropout_parts(run_dir, callbacks=()):
+def dropout_parts(run_dir, *callbacks):
     """A network with dropout, and loaders of which the second has no seed: it draws one when it is first used."""
     minidl.manual_seed(1)
     rng = np.random.default_rng(0)
     data = TensorDataset(minidl.tensor(rng.random((64, 10), np.float32)), minidl.tensor(rng.integers(0, 3, 64)))
     model = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    trainer = Trainer(model, optimizer, run_dir=run_dir, callbacks=callbacks)
-    return trainer, (DataLoader(data, 16, shuffle=True, seed=0), DataLoader(data, 32, shuffle=True))
+    loaders = DataLoader(data, 16, shuffle=True, seed=0), DataLoader(data, 32, shuffle=True)
+    return Trainer(model, optimizer, run_dir=run_dir, callbacks=[kind(*loaders) for kind in callbacks]), loaders
 
 
 def check_resuming(tmp_path, *callbacks):
     """Four epochs, and two and two, come to the same bits."""
-    straight, loaders = dropout_parts(tmp_path / "straight", callbacks)
+    straight, loaders = dropout_parts(tmp_path / "straight", *callbacks)
     straight.fit(*loaders, epochs=4)
     for epochs in (2, 4):
-        resumed, loaders = dropout_parts(tmp_path / "resumed", callbacks)
+        resumed, loaders = dropout_parts(tmp_path / "resumed", *callbacks)
         resumed.fit(*loaders, epochs=epochs, resume=True)
     assert resumed.history == straight.history
     for name, value in straight.model.state_dict().items():
@@ -121,6 +121,53 @@ def check_resuming(tmp_path, *callbacks):
 
 def test_resuming_is_exact_with_a_validation_loader_that_has_no_seed(tmp_path):
     check_resuming(tmp_path)
+
+
+class Meddle(Callback):
+    """Changes the learning rate and the row, and looks at a batch of each loader."""
+
+    def __init__(self, *loaders):
+        self.loaders = loaders
+
+    def on_epoch_end(self, trainer, row):
+        trainer.optimizer.param_groups[0]["lr"] /= 2
+        for loader in self.loaders:
+            next(iter(loader))
+        if row["epoch"] > 1:
+            row["extra"] = row["epoch"] / 2
+
+
+def test_what_callbacks_change_after_an_epoch_is_kept(tmp_path):
+    history = check_resuming(tmp_path, Meddle).history
+    assert [row["lr"] for row in history] == [0.1, 0.05, 0.025, 0.0125]
+    for folder in ("straight", "resumed"):
+        with open(tmp_path / folder / "metrics.csv", newline="") as file:
+            assert [row["extra"] for row in csv.DictReader(file)] == ["", "1.0", "1.5", "2.0"]
+
+
+def test_an_epoch_whose_callback_raises_is_kept(tmp_path):
+    class Raise(Callback):
+        def __init__(self, *loaders):
+            pass
+
+        def on_epoch_end(self, trainer, row):
+            raise KeyboardInterrupt
+
+    trainer, loaders = dropout_parts(tmp_path, Raise)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(*loaders, epochs=2)
+    assert load_checkpoint(tmp_path / "checkpoint.safetensors")["history"] == trainer.history
+    assert len(trainer.history) == 1
+
+
+def test_a_resumed_run_may_leave_out_the_validation(tmp_path):
+    trainer, loaders = dropout_parts(tmp_path)
+    trainer.fit(*loaders, epochs=1)
+    trainer, loaders = dropout_parts(tmp_path)
+    history = trainer.fit(loaders[0], epochs=2, resume=True)
+    assert "val_loss" in history[0] and "val_loss" not in history[1]
+    trainer, loaders = dropout_parts(tmp_path)
+    assert "val_loss" in trainer.fit(*loaders, epochs=3, resume=True)[2]
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_does_not():

@@ -12,6 +12,7 @@ from typing import Any
 
 from minidl import random
 from minidl.autograd.mode import no_grad
+from minidl.data import DataLoader
 from minidl.io.atomic import atomic_write
 from minidl.nn import CrossEntropyLoss, Module
 from minidl.nn import functional as F
@@ -38,8 +39,8 @@ class Trainer:
             with the validation loss (without validation: the training loss), any other after every epoch.
         metrics: name → function of outputs and targets (default: accuracy if the loss is cross entropy).
         device: where to compute; the model is moved there.
-        run_dir: folder for ``metrics.csv``, ``checkpoint.safetensors`` (both rewritten atomically after every epoch) and
-            ``curves.png``; nothing is written without it.
+        run_dir: folder for ``metrics.csv``, ``checkpoint.safetensors`` (both rewritten atomically after every epoch and its
+            callbacks) and ``curves.png``; nothing is written without it.
         seed: of everything random that has no seed of its own, set when ``fit`` begins.
         callbacks: see ``Callback``.
 
@@ -111,10 +112,12 @@ class Trainer:
                     row.update({f"val_{name}": value for name, value in self.evaluate(val_loader).items()})
                 self._step_scheduler_after_epoch(row)
                 self.history.append(row)
-                self._keep(train_loader, val_loader)
                 progress.report(epoch, epochs, {k: v for k, v in row.items() if k not in ("epoch", "lr")}, speed)
-                for callback in self.callbacks:
-                    callback.on_epoch_end(self, row)
+                try:
+                    for callback in self.callbacks:
+                        callback.on_epoch_end(self, row)
+                finally:  # after the callbacks, for what they changed; and if one raises, the epoch is not lost
+                    self._keep(train_loader, val_loader)
                 if self.should_stop:
                     break
         for callback in self.callbacks:
@@ -209,7 +212,8 @@ class Trainer:
         if self.run_dir is None:
             return
         with atomic_write(self.run_dir / "metrics.csv") as path, open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.history[0]))
+            names = dict.fromkeys(name for row in self.history for name in row)  # callbacks may add some later
+            writer = csv.DictWriter(file, fieldnames=list(names))
             writer.writeheader()
             writer.writerows(self.history)
         state = {
@@ -258,7 +262,11 @@ class _Means:
 
 def _standing(loader: Any) -> Any:
     """The state of a loader between two epochs, or None if it has none."""
-    return loader.state_dict() if hasattr(loader, "state_dict") else None
+    if not hasattr(loader, "state_dict"):
+        return None
+    state = loader.state_dict()
+    # A callback may have left the loader in the middle of its data. Here too the next iteration is a new epoch.
+    return {**state, "epoch": loader.epoch, "batch": 0} if isinstance(loader, DataLoader) else state
 
 
 def _images(loader: Any, epochs: int) -> int | None:
