@@ -282,6 +282,21 @@ def test_checkpoints_give_back_what_they_were_given(tmp_path):
     assert (back["text"], back["infinite"], back["state"][0]["step"]) == ("x", float("inf"), 3)
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"a": {"b": minidl.zeros(2)}, "a.b": minidl.ones(2), "a.b#2": minidl.ones(2) * 2},
+        {0: minidl.zeros(2), "0": minidl.ones(2)},
+        {"a": [minidl.zeros(2)], "a.0": minidl.ones(2)},
+        {"__metadata__": minidl.ones(2)},
+    ],
+)
+def test_tensors_whose_paths_coincide_are_kept_apart(tmp_path, state):
+    save_checkpoint(state, tmp_path / "c.safetensors")
+    back = load_checkpoint(tmp_path / "c.safetensors")
+    assert repr(back) == repr(state)
+
+
 def test_bad_checkpoints_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
         load_checkpoint(tmp_path / "missing.safetensors")
@@ -293,6 +308,8 @@ def test_bad_checkpoints_are_named(tmp_path):
         load_checkpoint(tmp_path / "weights.safetensors")
     with pytest.raises(TypeError, match=r"cannot store a\.f of type function"):
         save_checkpoint({"a": {"f": test_metrics}}, tmp_path / "x.safetensors")
+    with pytest.raises(TypeError, match=r"cannot store a: its key \(1, 2\) is of type tuple"):
+        save_checkpoint({"a": {(1, 2): 3}}, tmp_path / "x.safetensors")
     whole = (tmp_path / "weights.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[:-3])
     with pytest.raises(ValueError, match="damaged"):

@@ -16,7 +16,7 @@ def save_checkpoint(state: Any, path: str | os.PathLike[str]) -> None:
     """Write nested dicts, lists and tuples of Tensors, numbers, strings, booleans and None, atomically.
 
     Raises:
-        TypeError: for anything else; the message names it.
+        TypeError: for anything else, also as a key of a dict; the message names it.
     """
     tensors: dict[str, Tensor] = {}
     skeleton = _pack(state, "", tensors)
@@ -39,9 +39,14 @@ def load_checkpoint(path: str | os.PathLike[str], device: Any = None) -> Any:
 def _pack(x: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     """Replace Tensors by their names, and mark what JSON would not give back as it was."""
     if isinstance(x, Tensor):
-        tensors[path] = x.detach()
-        return {"$tensor": path}
+        return {"$tensor": _add(x.detach(), path, tensors)}
     if isinstance(x, dict):
+        for k in x:
+            if not (k is None or isinstance(k, (bool, int, float, str))):
+                raise TypeError(
+                    f"checkpoint: cannot store {path or 'the state'}: its key {k!r} is of type {type(k).__name__}, "
+                    "and should be a string, number, boolean or None"
+                )
         return {"$dict": [[k, _pack(v, f"{path}.{k}" if path else str(k), tensors)] for k, v in x.items()]}
     if isinstance(x, (list, tuple)):
         items = [_pack(v, f"{path}.{i}", tensors) for i, v in enumerate(x)]
@@ -49,6 +54,16 @@ def _pack(x: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if x is None or isinstance(x, (bool, int, float, str)):
         return x
     raise TypeError(f"checkpoint: cannot store {path or 'the state'} of type {type(x).__name__}")
+
+
+def _add(tensor: Tensor, path: str, tensors: dict[str, Tensor]) -> str:
+    """Add a Tensor, and return its name: the path, with a number if that is taken ("a.b" may be in "a", or a key itself)."""
+    name, number = path, 1
+    while name in tensors or name == "__metadata__":  # the format's own
+        number += 1
+        name = f"{path}#{number}"
+    tensors[name] = tensor
+    return name
 
 
 def _unpack(x: Any, tensors: dict[str, Tensor]) -> Any:
