@@ -95,7 +95,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
         assert np.array_equal(value.numpy(), model3.state_dict()[name].numpy()), name
 
 
-def dropout_parts(run_dir, *callbacks):
+def dropout_parts(run_dir, *callbacks, schedule=lambda optimizer: None):
     """A network with dropout, and loaders of which the second has no seed: it draws one when it is first used."""
     minidl.manual_seed(1)
     rng = np.random.default_rng(0)
@@ -103,15 +103,16 @@ def dropout_parts(run_dir, *callbacks):
     model = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     loaders = DataLoader(data, 16, shuffle=True, seed=0), DataLoader(data, 32, shuffle=True)
-    return Trainer(model, optimizer, run_dir=run_dir, callbacks=[kind(*loaders) for kind in callbacks]), loaders
+    callbacks = [kind(*loaders) for kind in callbacks]
+    return Trainer(model, optimizer, scheduler=schedule(optimizer), run_dir=run_dir, callbacks=callbacks), loaders
 
 
-def check_resuming(tmp_path, *callbacks):
+def check_resuming(tmp_path, *callbacks, **options):
     """Four epochs, and two and two, come to the same bits."""
-    straight, loaders = dropout_parts(tmp_path / "straight", *callbacks)
+    straight, loaders = dropout_parts(tmp_path / "straight", *callbacks, **options)
     straight.fit(*loaders, epochs=4)
     for epochs in (2, 4):
-        resumed, loaders = dropout_parts(tmp_path / "resumed", *callbacks)
+        resumed, loaders = dropout_parts(tmp_path / "resumed", *callbacks, **options)
         resumed.fit(*loaders, epochs=epochs, resume=True)
     assert resumed.history == straight.history
     for name, value in straight.model.state_dict().items():
@@ -143,6 +144,36 @@ def test_what_callbacks_change_after_an_epoch_is_kept(tmp_path):
     for folder in ("straight", "resumed"):
         with open(tmp_path / folder / "metrics.csv", newline="") as file:
             assert [row["extra"] for row in csv.DictReader(file)] == ["", "1.0", "1.5", "2.0"]
+
+
+@pytest.mark.parametrize("result", [np.float32, minidl.tensor, lambda x: np.array([x]), int])
+def test_metrics_may_return_any_kind_of_number(tmp_path, result):
+    trainer, loaders = dropout_parts(tmp_path)
+    trainer.metrics = {"acc": lambda output, target: result(accuracy(output, target))}
+    history = trainer.fit(*loaders, epochs=1)
+    assert type(history[0]["train_acc"]) is type(history[0]["val_acc"]) is float
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        assert float(next(csv.DictReader(file))["train_acc"]) == history[0]["train_acc"]
+
+
+@pytest.mark.parametrize("result", [None, "high", np.ones(2), minidl.ones(2)])
+def test_metrics_that_are_no_number_are_named(result):
+    trainer, loaders = dropout_parts(None)
+    trainer.metrics = {"acc": lambda output, target: result}
+    with pytest.raises(TypeError, match=f"metric 'acc' should return one number.*, got a {type(result).__name__} "):
+        trainer.fit(*loaders)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda o: optim.lr_scheduler.StepLR(o, 1, np.float32(0.3)),
+        lambda o: optim.lr_scheduler.LambdaLR(o, lambda epoch: np.float32(0.3) ** epoch),
+        lambda o: optim.lr_scheduler.MultiStepLR(o, np.array([1, 3]), np.float32(0.3)),
+    ],
+)
+def test_schedules_of_numpys_numbers_resume_exactly(tmp_path, schedule):
+    check_resuming(tmp_path, schedule=schedule)
 
 
 def test_an_epoch_whose_callback_raises_is_kept(tmp_path):
@@ -272,6 +303,8 @@ def test_checkpoints_give_back_what_they_were_given(tmp_path):
         "state": {0: {"step": 3, "buffer": minidl.arange(3)}},
         "text": "x",
         "infinite": float("inf"),
+        "scalar": np.float32(0.3),
+        "array": np.arange(3, dtype=">i2"),
     }
     save_checkpoint(state, tmp_path / "c.safetensors")
     back = load_checkpoint(tmp_path / "c.safetensors")
@@ -279,6 +312,8 @@ def test_checkpoints_give_back_what_they_were_given(tmp_path):
     assert back["state"][0]["buffer"].tolist() == [0, 1, 2]
     assert back["groups"] == state["groups"]
     assert isinstance(back["groups"][0]["betas"], tuple)
+    assert type(back["scalar"]) is np.float32 and back["scalar"] == np.float32(0.3)
+    assert type(back["array"]) is np.ndarray and back["array"].tolist() == [0, 1, 2]
     assert (back["text"], back["infinite"], back["state"][0]["step"]) == ("x", float("inf"), 3)
 
 

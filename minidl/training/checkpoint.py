@@ -6,14 +6,17 @@ import json
 import os
 from typing import Any
 
+import numpy as np
+
 from minidl.io.safetensors import load_with_metadata, save
+from minidl.ops.creation import from_numpy
 from minidl.tensor import Tensor
 
 _KEY = "minidl.checkpoint"
 
 
 def save_checkpoint(state: Any, path: str | os.PathLike[str]) -> None:
-    """Write nested dicts, lists and tuples of Tensors, numbers, strings, booleans and None, atomically.
+    """Write nested dicts, lists and tuples of Tensors, NumPy arrays, numbers, strings, booleans and None, atomically.
 
     Raises:
         TypeError: for anything else, also as a key of a dict; the message names it.
@@ -40,6 +43,9 @@ def _pack(x: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     """Replace Tensors by their names, and mark what JSON would not give back as it was."""
     if isinstance(x, Tensor):
         return {"$tensor": _add(x.detach(), path, tensors)}
+    if isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind in "biuf" and x.dtype.itemsize <= 8:
+        # With its dtype: a schedule whose factor is a float32 goes on with the same roundings.
+        return {"$numpy": _add(from_numpy(np.array(x, x.dtype.newbyteorder("="))), path, tensors)}
     if isinstance(x, dict):
         for k in x:
             if not (k is None or isinstance(k, (bool, int, float, str))):
@@ -73,6 +79,8 @@ def _unpack(x: Any, tensors: dict[str, Tensor]) -> Any:
         ((kind, content),) = x.items()
         if kind == "$tensor":
             return tensors[content]
+        if kind == "$numpy":
+            return tensors[content].cpu().numpy()[()]  # a scalar where the array has no dimensions
         if kind == "$tuple":
             return tuple(_unpack(v, tensors) for v in content)
         return {k: _unpack(v, tensors) for k, v in content}

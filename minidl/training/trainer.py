@@ -37,7 +37,8 @@ class Trainer:
         loss: takes outputs and targets, returns the mean loss of the batch.
         scheduler: of the learning rate. ``OneCycleLR`` steps after every batch, ``ReduceLROnPlateau`` after every epoch
             with the validation loss (without validation: the training loss), any other after every epoch.
-        metrics: name → function of outputs and targets (default: accuracy if the loss is cross entropy).
+        metrics: name → function of outputs and targets, which returns one number (default: accuracy if the loss is cross
+            entropy).
         device: where to compute; the model is moved there.
         run_dir: folder for ``metrics.csv``, ``checkpoint.safetensors`` (both rewritten atomically after every epoch and its
             callbacks) and ``curves.png``; nothing is written without it.
@@ -92,6 +93,7 @@ class Trainer:
 
         Raises:
             RuntimeError: if the loss becomes NaN or infinite; the checkpoint of the last good epoch stays.
+            TypeError: if a metric returns no number.
             ValueError: if the loader has no batches.
         """
         random.manual_seed(self.seed)
@@ -104,7 +106,7 @@ class Trainer:
             for epoch in range(len(self.history) + 1, epochs + 1):
                 progress.epoch(epoch, epochs)
                 start = time.perf_counter()
-                row: dict[str, float] = {"epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"]}
+                row: dict[str, float] = {"epoch": epoch, "lr": float(self.optimizer.param_groups[0]["lr"])}
                 trained, count = self._train_epoch(train_loader, epoch, progress)
                 speed = count / (time.perf_counter() - start)
                 row.update({f"train_{name}": value for name, value in trained.items()})
@@ -197,7 +199,18 @@ class Trainer:
             yield x, target
 
     def _measure(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        return {name: metric(output, target) for name, metric in self.metrics.items()}
+        measured = {}
+        for name, metric in self.metrics.items():
+            value = metric(output, target)
+            try:
+                measured[name] = float(value.item() if hasattr(value, "item") else value)
+            except (TypeError, ValueError, RuntimeError):
+                kind = f"shape {tuple(value.shape)}" if hasattr(value, "shape") else f"{value!r}"
+                raise TypeError(
+                    f"Trainer: the metric {name!r} should return one number, the mean of the batch, "
+                    f"got a {type(value).__name__} ({kind})"
+                ) from None
+        return measured
 
     def _step_scheduler_after_epoch(self, row: dict[str, float]) -> None:
         if isinstance(self.scheduler, ReduceLROnPlateau):
