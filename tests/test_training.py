@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import minidl
 from minidl import nn, optim
 from minidl.data import DataLoader, Subset, TensorDataset
 from minidl.datasets import FashionMini
-from minidl.io import atomic_write
+from minidl.io import atomic_write, safetensors
 from minidl.nn import functional as F
 from minidl.training import Callback, Trainer, accuracy, load_checkpoint, save_checkpoint, top_k_accuracy
 from minidl.transforms import RandomCrop
@@ -95,7 +96,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
         assert np.array_equal(value.numpy(), model3.state_dict()[name].numpy()), name
 
 
-def dropout_parts(run_dir, *callbacks, schedule=lambda optimizer: None):
+def dropout_parts(run_dir, *callbacks, schedule=None):
     """A network with dropout, and loaders of which the second has no seed: it draws one when it is first used."""
     minidl.manual_seed(1)
     rng = np.random.default_rng(0)
@@ -103,8 +104,9 @@ def dropout_parts(run_dir, *callbacks, schedule=lambda optimizer: None):
     model = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     loaders = DataLoader(data, 16, shuffle=True, seed=0), DataLoader(data, 32, shuffle=True)
+    scheduler = None if schedule is None else schedule(optimizer)
     callbacks = [kind(*loaders) for kind in callbacks]
-    return Trainer(model, optimizer, scheduler=schedule(optimizer), run_dir=run_dir, callbacks=callbacks), loaders
+    return Trainer(model, optimizer, scheduler=scheduler, run_dir=run_dir, callbacks=callbacks), loaders
 
 
 def check_resuming(tmp_path, *callbacks, **options):
@@ -189,6 +191,88 @@ def test_an_epoch_whose_callback_raises_is_kept(tmp_path):
         trainer.fit(*loaders, epochs=2)
     assert load_checkpoint(tmp_path / "checkpoint.safetensors")["history"] == trainer.history
     assert len(trainer.history) == 1
+
+
+def step_lr(optimizer):
+    return optim.lr_scheduler.StepLR(optimizer, 1)
+
+
+def chained(optimizer):
+    return optim.lr_scheduler.ChainedScheduler([step_lr(optimizer)])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "names"),
+    [
+        (None, step_lr, ("None", "StepLR")),
+        (step_lr, None, ("StepLR", "None")),
+        (step_lr, chained, ("StepLR", "ChainedScheduler")),
+        (optim.lr_scheduler.ReduceLROnPlateau, step_lr, ("ReduceLROnPlateau", "StepLR")),
+    ],
+)
+def test_resuming_with_another_scheduler_is_refused(tmp_path, before, after, names):
+    trainer, loaders = dropout_parts(tmp_path, schedule=before)
+    trainer.fit(*loaders)
+    trainer, loaders = dropout_parts(tmp_path, schedule=after)
+    with pytest.raises(ValueError, match="SGD and the scheduler {}, this Trainer has SGD and {};".format(*names)):
+        trainer.fit(*loaders, epochs=2, resume=True)
+
+
+def test_resuming_with_another_optimizer_or_loader_is_refused(tmp_path):
+    trainer, loaders = dropout_parts(tmp_path)
+    trainer.fit(*loaders)
+    trainer, loaders = dropout_parts(tmp_path)
+    with pytest.raises(ValueError, match="state of a training loader, and a list cannot take it"):
+        trainer.fit(list(loaders[0]), epochs=2, resume=True)
+    with pytest.raises(ValueError, match="state of a validation loader, and a list cannot take it"):
+        trainer.fit(loaders[0], list(loaders[1]), epochs=2, resume=True)
+    trainer.optimizer = optim.Adam(trainer.model.parameters())
+    with pytest.raises(ValueError, match="is of a run with the optimizer SGD .*, this Trainer has Adam"):
+        trainer.fit(*loaders, epochs=2, resume=True)
+
+
+def test_checkpoints_from_before_classes_and_validation_loaders_were_kept(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    for before, after in ((step_lr, step_lr), (None, None), (None, step_lr)):
+        trainer, loaders = dropout_parts(tmp_path, schedule=before)
+        trainer.fit(*loaders)
+        save_checkpoint({k: v for k, v in load_checkpoint(path).items() if k not in ("classes", "val_loader")}, path)
+        trainer, loaders = dropout_parts(tmp_path, schedule=after)
+        if before is after:
+            assert len(trainer.fit(*loaders, epochs=2, resume=True)) == 2
+    with pytest.raises(ValueError, match="scheduler None, this Trainer has SGD and StepLR"):
+        trainer.fit(*loaders, epochs=2, resume=True)
+
+
+def test_a_metric_may_not_be_named_loss():
+    with pytest.raises(ValueError, match="may not be named 'loss'"):
+        Trainer(nn.Linear(2, 2), optim.SGD([minidl.zeros(1, requires_grad=True)]), metrics={"loss": accuracy})
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (minidl.ones(2, 10), "the loss needs targets, and the loader gives inputs only"),
+        ([minidl.ones(2, 10)], "the loss needs targets, and the loader gives inputs only"),
+        ((minidl.ones(2, 10), minidl.tensor([0, 1]), minidl.ones(2)), r"two Tensors, got \(Tensor, Tensor, Tensor\)"),
+        ((np.ones((2, 10), np.float32), np.array([0, 1])), r"two Tensors, got \(ndarray, ndarray\)"),
+        ((minidl.ones(2, 10), np.array([0, 1])), r"two Tensors, got \(Tensor, ndarray\)"),
+        (np.ones((2, 10), np.float32), r"two Tensors, got \(ndarray\)"),
+    ],
+)
+@pytest.mark.parametrize("loss", [F.cross_entropy, nn.CrossEntropyLoss(), F.mse_loss, F.l1_loss])
+def test_batches_of_another_kind_are_refused(batch, message, loss):
+    trainer, _ = dropout_parts(None)
+    trainer.loss = loss
+    for call in (trainer.fit, trainer.evaluate):
+        with pytest.raises(TypeError, match=message):
+            call([batch])
+
+
+def test_a_loss_that_needs_no_targets():
+    trainer, _ = dropout_parts(None)
+    trainer.loss, trainer.metrics = (lambda output, target: (output * output).mean()), {}
+    assert set(trainer.fit([minidl.ones(2, 10)])[0]) == {"epoch", "lr", "train_loss"}
 
 
 def test_a_resumed_run_may_leave_out_the_validation(tmp_path):
@@ -332,7 +416,19 @@ def test_tensors_whose_paths_coincide_are_kept_apart(tmp_path, state):
     assert repr(back) == repr(state)
 
 
+@pytest.mark.parametrize(
+    "text", ["{", '{"$dict": [["a"]]}', '{"$tensor": "b"}', '{"$dict": [[[1], 2]]}', "{}", '{"$dict": 3}']
+)
+def test_checkpoints_with_damaged_text_are_named(tmp_path, text):
+    path = tmp_path / "c.safetensors"
+    safetensors.save({"a": minidl.ones(1)}, path, {"minidl.checkpoint": text})
+    with pytest.raises(ValueError, match=r"c\.safetensors is damaged: its text is not that of a checkpoint"):
+        load_checkpoint(path)
+
+
 def test_bad_checkpoints_are_named(tmp_path):
+    with pytest.raises(IsADirectoryError, match=f"{re.escape(str(tmp_path))} is a folder"):
+        load_checkpoint(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
         load_checkpoint(tmp_path / "missing.safetensors")
     (tmp_path / "text.safetensors").write_text("hello, this is not a file of Tensors")

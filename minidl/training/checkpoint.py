@@ -31,12 +31,20 @@ def load_checkpoint(path: str | os.PathLike[str], device: Any = None) -> Any:
 
     Raises:
         FileNotFoundError: if there is no such file.
+        IsADirectoryError: if it is a folder.
         ValueError: if it is damaged, or not a checkpoint.
     """
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{os.fspath(path)} is a folder; a checkpoint is a file")
     tensors, metadata = load_with_metadata(path, device)
     if _KEY not in metadata:
         raise ValueError(f"{os.fspath(path)} holds Tensors, but is not a checkpoint of a training run")
-    return _unpack(json.loads(metadata[_KEY]), tensors)
+    try:
+        return _unpack(json.loads(metadata[_KEY]), tensors)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{os.fspath(path)} is damaged: its text is not that of a checkpoint ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _pack(x: Any, path: str, tensors: dict[str, Tensor]) -> Any:

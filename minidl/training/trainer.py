@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minidl import random
 from minidl.autograd.mode import no_grad
 from minidl.data import DataLoader
@@ -45,9 +47,14 @@ class Trainer:
         seed: of everything random that has no seed of its own, set when ``fit`` begins.
         callbacks: see ``Callback``.
 
+    Loaders give batches (inputs, targets) of Tensors; for ``predict``, or a loss that needs no targets, also inputs only.
+
     Attributes:
         history: one dict per epoch: epoch, lr, train_loss, train_accuracy, …, val_loss, val_accuracy, …
         should_stop: a callback sets it to end training after the current epoch.
+
+    Raises:
+        ValueError: if a metric has the name of the loss.
 
     Example:
         >>> trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1))
@@ -73,6 +80,8 @@ class Trainer:
         self.scheduler = scheduler
         if metrics is None:
             metrics = {"accuracy": accuracy} if loss is F.cross_entropy or isinstance(loss, CrossEntropyLoss) else {}
+        if "loss" in metrics:
+            raise ValueError("Trainer: a metric may not be named 'loss': the history has the loss under that name")
         self.metrics = dict(metrics)
         self.device = device
         self.run_dir = None if run_dir is None else Path(run_dir)
@@ -93,8 +102,9 @@ class Trainer:
 
         Raises:
             RuntimeError: if the loss becomes NaN or infinite; the checkpoint of the last good epoch stays.
-            TypeError: if a metric returns no number.
-            ValueError: if the loader has no batches.
+            TypeError: if a loader gives something else than batches of Tensors, or a metric returns no number.
+            ValueError: if a loader has no batches; if ``resume`` finds the checkpoint of a run with another kind of optimizer,
+                scheduler or loader, or a damaged one.
         """
         random.manual_seed(self.seed)
         self.history, self.should_stop = [], False
@@ -133,7 +143,7 @@ class Trainer:
         means = _Means()
         for i, (x, target) in enumerate(self._batches(loader)):
             output = self.model(x)
-            loss = self.loss(output, target)
+            loss = self._loss(output, target)
             value = loss.item()
             if not math.isfinite(value):
                 raise RuntimeError(
@@ -162,11 +172,12 @@ class Trainer:
         """Return the mean loss and metrics over a loader; the model's mode (training or not) is put back afterwards.
 
         Raises:
+            TypeError: if the loader gives something else than batches of Tensors, or a metric returns no number.
             ValueError: if the loader has no batches.
         """
         means = _Means()
         for output, target in self._outputs(loader):
-            means.add(len(output), {"loss": self.loss(output, target).item(), **self._measure(output, target)})
+            means.add(len(output), {"loss": self._loss(output, target).item(), **self._measure(output, target)})
         if not means.count:
             raise ValueError("evaluate: the loader has no batches")
         return means.values()
@@ -191,12 +202,29 @@ class Trainer:
     def _batches(self, loader: Any) -> Iterable[tuple[Tensor, Any]]:
         """Pairs (inputs, targets) on the device; targets are None where the loader gives inputs only."""
         for batch in loader:
-            x, target = batch if isinstance(batch, (tuple, list)) and len(batch) == 2 else (batch, None)
+            parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+            if len(parts) not in (1, 2) or any(isinstance(part, np.ndarray) for part in parts):
+                kinds = ", ".join(type(part).__name__ for part in parts)
+                raise TypeError(
+                    f"Trainer: a loader should give batches (inputs, targets) of two Tensors, got ({kinds})"
+                )
+            x, target = parts if len(parts) == 2 else (batch, None)
             if isinstance(x, (tuple, list)) and len(x) == 1:
                 x = x[0]
             if self.device is not None:
                 x, target = x.to(self.device), None if target is None else target.to(self.device)
             yield x, target
+
+    def _loss(self, output: Tensor, target: Tensor) -> Tensor:
+        try:
+            return self.loss(output, target)
+        except (AttributeError, TypeError) as error:
+            if target is None:
+                raise TypeError(
+                    "Trainer: the loss needs targets, and the loader gives inputs only; it should give batches "
+                    "(inputs, targets)"
+                ) from error
+            raise
 
     def _measure(self, output: Tensor, target: Tensor) -> dict[str, float]:
         measured = {}
@@ -237,6 +265,7 @@ class Trainer:
             "loader": _standing(train_loader),
             "val_loader": _standing(val_loader),
             "history": self.history,
+            "classes": self._classes(),
         }
         save_checkpoint(state, self.run_dir / "checkpoint.safetensors")
 
@@ -245,16 +274,34 @@ class Trainer:
         if path is None or not path.exists():
             return
         state = load_checkpoint(path)
+        now = self._classes()
+        then = state.get("classes", now)  # older checkpoints do not name them
+        if state["scheduler"] is None:
+            then = {**then, "scheduler": None}
+        if then != now:
+            raise ValueError(
+                f"resume: {path} is of a run with the optimizer {then['optimizer']} and the scheduler {then['scheduler']}, this "
+                f"Trainer has {now['optimizer']} and {now['scheduler']}; make it as it was, or begin anew with another run_dir"
+            )
+        for name, loader in (("loader", train_loader), ("val_loader", val_loader)):
+            if loader is None or state.get(name) is None:  # older checkpoints have no val_loader
+                continue
+            if not hasattr(loader, "load_state_dict"):
+                raise ValueError(
+                    f"resume: {path} has the state of a {'training' if name == 'loader' else 'validation'} loader, and a "
+                    f"{type(loader).__name__} cannot take it (it has no load_state_dict); give a loader like the one before"
+                )
+            loader.load_state_dict(state[name])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         random.set_rng_state(state["random"])
-        if state["loader"] is not None:
-            train_loader.load_state_dict(state["loader"])
-        if val_loader is not None and state.get("val_loader") is not None:  # older checkpoints have none
-            val_loader.load_state_dict(state["val_loader"])
         self.history = state["history"]
+
+    def _classes(self) -> dict[str, str | None]:
+        parts = {"optimizer": self.optimizer, "scheduler": self.scheduler}
+        return {name: None if part is None else type(part).__name__ for name, part in parts.items()}
 
 
 class _Means:
