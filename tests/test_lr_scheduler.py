@@ -178,6 +178,21 @@ def test_warm_restarts_takes_fractions_of_epochs():
         scheduler.step(-1)
 
 
+@pytest.mark.parametrize(("T_0", "T_mult", "epoch"), [(10, 1, 2.5), (10, 1, 9.5), (2, 2, 5.75), (2, 3, 0)])
+def test_warm_restarts_keeps_the_fraction_of_an_epoch(T_0, T_mult, epoch):
+    scheduler, straight = (CosineAnnealingWarmRestarts(make(), T_0, T_mult) for _ in range(2))
+    scheduler.step(epoch)
+    for i in range(1, 4):
+        scheduler.step()
+        straight.step(epoch + i)
+        assert scheduler.get_last_lr() == straight.get_last_lr()
+        assert (scheduler.T_cur, scheduler.T_i, scheduler.last_epoch) == (
+            straight.T_cur,
+            straight.T_i,
+            int(epoch + i),
+        )
+
+
 # -- one cycle ---------------------------------------------------------------------------------------------------------
 
 

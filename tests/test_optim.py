@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import minidl
+from minidl.io.torch_file import load_torch
 from minidl.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from tests.elsewhere import elsewhere
 from tests.strict import count_syncs
@@ -350,6 +351,50 @@ def test_adamw_decays_decoupled_even_with_the_state_of_adam():
     assert optimizer.param_groups[0]["decoupled_weight_decay"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("SGD", {"momentum": 0.9}),
+        ("Adam", {"amsgrad": True}),
+        ("AdamW", {}),
+        ("RMSprop", {"momentum": 0.9, "centered": True}),
+        ("Adagrad", {}),
+    ],
+)
+def test_the_state_of_an_optimizer_of_pytorch_goes_on(tmp_path, kind, options):
+    torch = pytest.importorskip("torch")
+    theirs = torch.tensor(numbers(0, np.float32), requires_grad=True)
+    optimizer = getattr(torch.optim, kind)([theirs], lr=0.1, **options)
+
+    def steps(gradients):
+        for gradient in gradients:
+            theirs.grad = torch.tensor(gradient)
+            optimizer.step()
+        return theirs.detach().numpy().copy()
+
+    first, rest = gradients(np.float32)[:3], gradients(np.float32)[3:]
+    p = leaf(steps(first))
+    torch.save({"opt": optimizer.state_dict()}, tmp_path / "state.pth")
+    ours = getattr(minidl.optim, kind)([p])
+    ours.load_state_dict(load_torch(tmp_path / "state.pth")["opt"])
+    np.testing.assert_allclose(list(run(ours, p, rest))[-1], steps(rest), rtol=1e-5, atol=1e-6)
+    with pytest.raises(TypeError, match=r"of parameter 0 should be a minidl\.Tensor or NumPy array, got torch\.Tensor"):
+        ours.load_state_dict(optimizer.state_dict())
+
+
+def test_arrays_are_state_too():
+    p, q = leaf(numbers(0)), leaf(numbers(0))
+    optimizer, other = SGD([p], lr=0.1, momentum=0.9), SGD([q])
+    list(run(optimizer, p, gradients()[:3]))
+    q.array[...] = p.array
+    state = optimizer.state_dict()
+    state["state"] = {0: {"momentum_buffer": state["state"][0]["momentum_buffer"].numpy().astype(np.float32)}}
+    other.load_state_dict(state)
+    assert other.state[q]["momentum_buffer"].dtype == np.float64
+    rest = gradients()[3:]
+    np.testing.assert_allclose(list(run(other, q, rest)), list(run(optimizer, p, rest)), rtol=1e-5)
+
+
 def test_loading_refuses_what_does_not_fit():
     p = leaf(numbers(0))
     optimizer = SGD([p], lr=0.1, momentum=0.9)
@@ -363,6 +408,13 @@ def test_loading_refuses_what_does_not_fit():
         SGD([leaf(np.zeros(5))]).load_state_dict(state)
     with pytest.raises(ValueError, match="state for parameter '0', which is in none of its groups"):
         optimizer.load_state_dict({**state, "state": {"0": state["state"][0]}})
+
+    class Foreign:
+        def __array__(self):
+            return numbers(0)
+
+    with pytest.raises(TypeError, match=r"momentum_buffer of parameter 0 should be .*, got .*\.Foreign"):
+        optimizer.load_state_dict({**state, "state": {0: {"momentum_buffer": Foreign()}}})
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
@@ -385,6 +437,9 @@ def test_loading_refuses_what_does_not_fit():
         (Adam, {"eps": -1}, "Invalid epsilon value: -1"),
         (Adam, {"betas": (1.0, 0.9)}, "Invalid beta parameter at index 0: 1.0"),
         (AdamW, {"betas": (0.9, -0.1)}, "Invalid beta parameter at index 1: -0.1"),
+        (Adam, {"betas": (0.9,)}, "Invalid betas, which should be two numbers: (0.9,)"),
+        (Adam, {"betas": (0.9, 0.99, 0.999)}, "Invalid betas, which should be two numbers: (0.9, 0.99, 0.999)"),
+        (AdamW, {"betas": 0.9}, "Invalid betas, which should be two numbers: 0.9"),
         (AdamW, {"weight_decay": -1}, "Invalid weight_decay value: -1"),
         (RMSprop, {"lr": -1}, "Invalid learning rate: -1"),
         (RMSprop, {"eps": -1}, "Invalid epsilon value: -1"),

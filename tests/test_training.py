@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import minidl
 from minidl import nn, optim
 from minidl.data import DataLoader, Subset, TensorDataset
 from minidl.datasets import FashionMini
-from minidl.io import atomic_write
+from minidl.io import atomic_write, safetensors
 from minidl.nn import functional as F
 from minidl.training import Callback, Trainer, accuracy, load_checkpoint, save_checkpoint, top_k_accuracy
 from minidl.transforms import RandomCrop
@@ -93,6 +94,195 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     assert resumed.history == straight.history
     for name, value in model.state_dict().items():
         assert np.array_equal(value.numpy(), model3.state_dict()[name].numpy()), name
+
+
+def dropout_parts(run_dir, *callbacks, schedule=None):
+    """A network with dropout, and loaders of which the second has no seed: it draws one when it is first used."""
+    minidl.manual_seed(1)
+    rng = np.random.default_rng(0)
+    data = TensorDataset(minidl.tensor(rng.random((64, 10), np.float32)), minidl.tensor(rng.integers(0, 3, 64)))
+    model = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    loaders = DataLoader(data, 16, shuffle=True, seed=0), DataLoader(data, 32, shuffle=True)
+    scheduler = None if schedule is None else schedule(optimizer)
+    callbacks = [kind(*loaders) for kind in callbacks]
+    return Trainer(model, optimizer, scheduler=scheduler, run_dir=run_dir, callbacks=callbacks), loaders
+
+
+def check_resuming(tmp_path, *callbacks, **options):
+    """Four epochs, and two and two, come to the same bits."""
+    straight, loaders = dropout_parts(tmp_path / "straight", *callbacks, **options)
+    straight.fit(*loaders, epochs=4)
+    for epochs in (2, 4):
+        resumed, loaders = dropout_parts(tmp_path / "resumed", *callbacks, **options)
+        resumed.fit(*loaders, epochs=epochs, resume=True)
+    assert resumed.history == straight.history
+    for name, value in straight.model.state_dict().items():
+        assert np.array_equal(value.numpy(), resumed.model.state_dict()[name].numpy()), name
+    return straight
+
+
+def test_resuming_is_exact_with_a_validation_loader_that_has_no_seed(tmp_path):
+    check_resuming(tmp_path)
+
+
+class Meddle(Callback):
+    """Changes the learning rate and the row, and looks at a batch of each loader."""
+
+    def __init__(self, *loaders):
+        self.loaders = loaders
+
+    def on_epoch_end(self, trainer, row):
+        trainer.optimizer.param_groups[0]["lr"] /= 2
+        for loader in self.loaders:
+            next(iter(loader))
+        if row["epoch"] > 1:
+            row["extra"] = row["epoch"] / 2
+
+
+def test_what_callbacks_change_after_an_epoch_is_kept(tmp_path):
+    history = check_resuming(tmp_path, Meddle).history
+    assert [row["lr"] for row in history] == [0.1, 0.05, 0.025, 0.0125]
+    for folder in ("straight", "resumed"):
+        with open(tmp_path / folder / "metrics.csv", newline="") as file:
+            assert [row["extra"] for row in csv.DictReader(file)] == ["", "1.0", "1.5", "2.0"]
+
+
+@pytest.mark.parametrize("result", [np.float32, minidl.tensor, lambda x: np.array([x]), int])
+def test_metrics_may_return_any_kind_of_number(tmp_path, result):
+    trainer, loaders = dropout_parts(tmp_path)
+    trainer.metrics = {"acc": lambda output, target: result(accuracy(output, target))}
+    history = trainer.fit(*loaders, epochs=1)
+    assert type(history[0]["train_acc"]) is type(history[0]["val_acc"]) is float
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        assert float(next(csv.DictReader(file))["train_acc"]) == history[0]["train_acc"]
+
+
+@pytest.mark.parametrize("result", [None, "high", np.ones(2), minidl.ones(2)])
+def test_metrics_that_are_no_number_are_named(result):
+    trainer, loaders = dropout_parts(None)
+    trainer.metrics = {"acc": lambda output, target: result}
+    with pytest.raises(TypeError, match=f"metric 'acc' should return one number.*, got a {type(result).__name__} "):
+        trainer.fit(*loaders)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda o: optim.lr_scheduler.StepLR(o, 1, np.float32(0.3)),
+        lambda o: optim.lr_scheduler.LambdaLR(o, lambda epoch: np.float32(0.3) ** epoch),
+        lambda o: optim.lr_scheduler.MultiStepLR(o, np.array([1, 3]), np.float32(0.3)),
+    ],
+)
+def test_schedules_of_numpys_numbers_resume_exactly(tmp_path, schedule):
+    check_resuming(tmp_path, schedule=schedule)
+
+
+def test_an_epoch_whose_callback_raises_is_kept(tmp_path):
+    class Raise(Callback):
+        def __init__(self, *loaders):
+            pass
+
+        def on_epoch_end(self, trainer, row):
+            raise KeyboardInterrupt
+
+    trainer, loaders = dropout_parts(tmp_path, Raise)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(*loaders, epochs=2)
+    assert load_checkpoint(tmp_path / "checkpoint.safetensors")["history"] == trainer.history
+    assert len(trainer.history) == 1
+
+
+def step_lr(optimizer):
+    return optim.lr_scheduler.StepLR(optimizer, 1)
+
+
+def chained(optimizer):
+    return optim.lr_scheduler.ChainedScheduler([step_lr(optimizer)])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "names"),
+    [
+        (None, step_lr, ("None", "StepLR")),
+        (step_lr, None, ("StepLR", "None")),
+        (step_lr, chained, ("StepLR", "ChainedScheduler")),
+        (optim.lr_scheduler.ReduceLROnPlateau, step_lr, ("ReduceLROnPlateau", "StepLR")),
+    ],
+)
+def test_resuming_with_another_scheduler_is_refused(tmp_path, before, after, names):
+    trainer, loaders = dropout_parts(tmp_path, schedule=before)
+    trainer.fit(*loaders)
+    trainer, loaders = dropout_parts(tmp_path, schedule=after)
+    with pytest.raises(ValueError, match="SGD and the scheduler {}, this Trainer has SGD and {};".format(*names)):
+        trainer.fit(*loaders, epochs=2, resume=True)
+
+
+def test_resuming_with_another_optimizer_or_loader_is_refused(tmp_path):
+    trainer, loaders = dropout_parts(tmp_path)
+    trainer.fit(*loaders)
+    trainer, loaders = dropout_parts(tmp_path)
+    with pytest.raises(ValueError, match="state of a training loader, and a list cannot take it"):
+        trainer.fit(list(loaders[0]), epochs=2, resume=True)
+    with pytest.raises(ValueError, match="state of a validation loader, and a list cannot take it"):
+        trainer.fit(loaders[0], list(loaders[1]), epochs=2, resume=True)
+    trainer.optimizer = optim.Adam(trainer.model.parameters())
+    with pytest.raises(ValueError, match="is of a run with the optimizer SGD .*, this Trainer has Adam"):
+        trainer.fit(*loaders, epochs=2, resume=True)
+
+
+def test_checkpoints_from_before_classes_and_validation_loaders_were_kept(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    for before, after in ((step_lr, step_lr), (None, None), (None, step_lr)):
+        trainer, loaders = dropout_parts(tmp_path, schedule=before)
+        trainer.fit(*loaders)
+        save_checkpoint({k: v for k, v in load_checkpoint(path).items() if k not in ("classes", "val_loader")}, path)
+        trainer, loaders = dropout_parts(tmp_path, schedule=after)
+        if before is after:
+            assert len(trainer.fit(*loaders, epochs=2, resume=True)) == 2
+    with pytest.raises(ValueError, match="scheduler None, this Trainer has SGD and StepLR"):
+        trainer.fit(*loaders, epochs=2, resume=True)
+
+
+def test_a_metric_may_not_be_named_loss():
+    with pytest.raises(ValueError, match="may not be named 'loss'"):
+        Trainer(nn.Linear(2, 2), optim.SGD([minidl.zeros(1, requires_grad=True)]), metrics={"loss": accuracy})
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (minidl.ones(2, 10), "the loss needs targets, and the loader gives inputs only"),
+        ([minidl.ones(2, 10)], "the loss needs targets, and the loader gives inputs only"),
+        ((minidl.ones(2, 10), minidl.tensor([0, 1]), minidl.ones(2)), r"two Tensors, got \(Tensor, Tensor, Tensor\)"),
+        ((np.ones((2, 10), np.float32), np.array([0, 1])), r"two Tensors, got \(ndarray, ndarray\)"),
+        ((minidl.ones(2, 10), np.array([0, 1])), r"two Tensors, got \(Tensor, ndarray\)"),
+        (np.ones((2, 10), np.float32), r"two Tensors, got \(ndarray\)"),
+    ],
+)
+@pytest.mark.parametrize("loss", [F.cross_entropy, nn.CrossEntropyLoss(), F.mse_loss, F.l1_loss])
+def test_batches_of_another_kind_are_refused(batch, message, loss):
+    trainer, _ = dropout_parts(None)
+    trainer.loss = loss
+    for call in (trainer.fit, trainer.evaluate):
+        with pytest.raises(TypeError, match=message):
+            call([batch])
+
+
+def test_a_loss_that_needs_no_targets():
+    trainer, _ = dropout_parts(None)
+    trainer.loss, trainer.metrics = (lambda output, target: (output * output).mean()), {}
+    assert set(trainer.fit([minidl.ones(2, 10)])[0]) == {"epoch", "lr", "train_loss"}
+
+
+def test_a_resumed_run_may_leave_out_the_validation(tmp_path):
+    trainer, loaders = dropout_parts(tmp_path)
+    trainer.fit(*loaders, epochs=1)
+    trainer, loaders = dropout_parts(tmp_path)
+    history = trainer.fit(loaders[0], epochs=2, resume=True)
+    assert "val_loss" in history[0] and "val_loss" not in history[1]
+    trainer, loaders = dropout_parts(tmp_path)
+    assert "val_loss" in trainer.fit(*loaders, epochs=3, resume=True)[2]
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_does_not():
@@ -197,6 +387,8 @@ def test_checkpoints_give_back_what_they_were_given(tmp_path):
         "state": {0: {"step": 3, "buffer": minidl.arange(3)}},
         "text": "x",
         "infinite": float("inf"),
+        "scalar": np.float32(0.3),
+        "array": np.arange(3, dtype=">i2"),
     }
     save_checkpoint(state, tmp_path / "c.safetensors")
     back = load_checkpoint(tmp_path / "c.safetensors")
@@ -204,10 +396,39 @@ def test_checkpoints_give_back_what_they_were_given(tmp_path):
     assert back["state"][0]["buffer"].tolist() == [0, 1, 2]
     assert back["groups"] == state["groups"]
     assert isinstance(back["groups"][0]["betas"], tuple)
+    assert type(back["scalar"]) is np.float32 and back["scalar"] == np.float32(0.3)
+    assert type(back["array"]) is np.ndarray and back["array"].tolist() == [0, 1, 2]
     assert (back["text"], back["infinite"], back["state"][0]["step"]) == ("x", float("inf"), 3)
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"a": {"b": minidl.zeros(2)}, "a.b": minidl.ones(2), "a.b#2": minidl.ones(2) * 2},
+        {0: minidl.zeros(2), "0": minidl.ones(2)},
+        {"a": [minidl.zeros(2)], "a.0": minidl.ones(2)},
+        {"__metadata__": minidl.ones(2)},
+    ],
+)
+def test_tensors_whose_paths_coincide_are_kept_apart(tmp_path, state):
+    save_checkpoint(state, tmp_path / "c.safetensors")
+    back = load_checkpoint(tmp_path / "c.safetensors")
+    assert repr(back) == repr(state)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", '{"$dict": [["a"]]}', '{"$tensor": "b"}', '{"$dict": [[[1], 2]]}', "{}", '{"$dict": 3}']
+)
+def test_checkpoints_with_damaged_text_are_named(tmp_path, text):
+    path = tmp_path / "c.safetensors"
+    safetensors.save({"a": minidl.ones(1)}, path, {"minidl.checkpoint": text})
+    with pytest.raises(ValueError, match=r"c\.safetensors is damaged: its text is not that of a checkpoint"):
+        load_checkpoint(path)
+
+
 def test_bad_checkpoints_are_named(tmp_path):
+    with pytest.raises(IsADirectoryError, match=f"{re.escape(str(tmp_path))} is a folder"):
+        load_checkpoint(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
         load_checkpoint(tmp_path / "missing.safetensors")
     (tmp_path / "text.safetensors").write_text("hello, this is not a file of Tensors")
@@ -218,6 +439,8 @@ def test_bad_checkpoints_are_named(tmp_path):
         load_checkpoint(tmp_path / "weights.safetensors")
     with pytest.raises(TypeError, match=r"cannot store a\.f of type function"):
         save_checkpoint({"a": {"f": test_metrics}}, tmp_path / "x.safetensors")
+    with pytest.raises(TypeError, match=r"cannot store a: its key \(1, 2\) is of type tuple"):
+        save_checkpoint({"a": {(1, 2): 3}}, tmp_path / "x.safetensors")
     whole = (tmp_path / "weights.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[:-3])
     with pytest.raises(ValueError, match="damaged"):

@@ -187,12 +187,42 @@ def test_another_network_is_noticed(tmp_path, change):
 
 
 @pytest.mark.parametrize(
-    "other", [{"n": 11}, {"data": 1}, {"batch_size": 5}, {"sampler": [1, 0, *range(2, 10)]}, {"n": 8}]
+    "other",
+    [
+        {"n": 11},
+        {"data": 1},
+        {"batch_size": 5},
+        {"sampler": [1, 0, *range(2, 10)]},
+        {"n": 8},
+        {"sampler": range(8)},
+        {"drop_last": True},
+    ],
 )
 def test_other_data_is_noticed(tmp_path, other):
     path = tmp_path / "f.safetensors"
     runs(Net(), loader(), path)
     assert runs(Net(), loader(**other), path) > 0
+
+
+def test_another_order_or_number_behind_the_first_batch_is_noticed(tmp_path):
+    path = tmp_path / "f.safetensors"
+    assert [runs(Net(), loader(sampler=range(n)), path) for n in (7, 8, 8)] == [2, 2, 0]
+    assert runs(Net(), loader(sampler=[*range(6), 7, 6]), path) == 2
+    dataset = loader().dataset
+    for last in ([4, 5], [4, 5, 6], [4, 6, 5]):
+        assert runs(Net(), DataLoader(dataset, batch_sampler=[[0, 1, 2, 3], last]), path) == 2
+    for n in (7, 8):
+        assert runs(Net(), DataLoader(dataset, batch_sampler=BatchSampler(range(n), 4, False)), path) == 2
+
+
+def test_other_batches_of_a_list_are_noticed(tmp_path):
+    path = tmp_path / "f.safetensors"
+    batches = list(loader())
+    assert [runs(Net(), batches, path) for _ in range(2)] == [3, 0]
+    assert runs(Net(), batches[:2], path) == 2
+    x, y = batches[1]
+    assert runs(Net(), [batches[0], (x[:2], y[:2])], path) == 2
+    assert runs(Net(), (batches[0], (x + 1, y)), path) == 2
 
 
 def test_other_labels_are_noticed(tmp_path):

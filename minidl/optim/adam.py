@@ -68,7 +68,9 @@ class Adam(Optimizer):
     def _check_options(self, options: dict[str, Any]) -> None:
         require(options["lr"] >= 0, "learning rate", options["lr"])
         require(options["eps"] >= 0, "epsilon value", options["eps"])
-        for i, beta in enumerate(options["betas"]):
+        betas = options["betas"]
+        require(hasattr(betas, "__len__") and len(betas) == 2, "betas, which should be two numbers", betas)
+        for i, beta in enumerate(betas):
             require(0 <= beta < 1, f"beta parameter at index {i}", beta)
         require(options["weight_decay"] >= 0, "weight_decay value", options["weight_decay"])
 

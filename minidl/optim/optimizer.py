@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 import minidl
 from minidl.backend import Backend, backend_of
 from minidl.tensor import Tensor
@@ -184,10 +186,12 @@ class Optimizer:
         """Take over (a copy of) the state and the options of another optimizer; ``state_dict`` stays as it is.
 
         Parameters are matched by their place, so the groups must be built in the same order. The learning rate is one
-        of the options: load after making a scheduler, which sets it.
+        of the options: load after making a scheduler, which sets it. State may also be NumPy arrays, as
+        ``minidl.io.torch_file.load_torch`` gives them.
 
         Raises:
             ValueError: if the number or the sizes of the groups differ, or a state does not have its parameter's shape.
+            TypeError: if a state is another library's array.
         """
         loaded = state_dict["param_groups"]
         if len(loaded) != len(self.param_groups):
@@ -221,7 +225,14 @@ class Optimizer:
         """Return a copy of one loaded value, ready for use beside ``param``. To override for state of other shapes."""
         if key == "step":
             return minidl.tensor(float(value), dtype=minidl.float32)
+        if isinstance(value, np.ndarray):
+            value = minidl.from_numpy(value)
         if not isinstance(value, Tensor):
+            if hasattr(value, "__array__") and not isinstance(value, np.generic):
+                raise TypeError(
+                    f"loaded state dict: {key} of parameter {number} should be a minidl.Tensor or NumPy array, "
+                    f"got {type(value).__module__}.{type(value).__name__}"
+                )
             return copy.deepcopy(value)
         if value.shape != param.shape:
             raise ValueError(

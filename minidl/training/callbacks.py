@@ -24,7 +24,11 @@ class Callback:
         """After each update of the parameters."""
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
-        """After each epoch; ``row`` is its line of the metrics (epoch, lr, train_loss, …, val_loss, …)."""
+        """After each epoch; ``row`` is its line of the metrics (epoch, lr, train_loss, …, val_loss, …).
+
+        Metrics and checkpoint are written after this: numbers added to ``row`` are in both, and a learning rate that is
+        changed here is also that of a resumed run. If this raises, the epoch is kept as it then is.
+        """
 
     def on_fit_end(self, trainer: Trainer) -> None:
         """After the last epoch."""

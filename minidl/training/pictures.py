@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -48,9 +49,8 @@ def plot_many_curves(histories: dict[str, Sequence[dict[str, float]]], path: str
             for part, style in (("train", "--"), ("val", "-")):
                 if f"{part}_{name}" in rows[0]:
                     full = f"{label} {'training' if part == 'train' else 'held out'}".strip()
-                    ax.plot(
-                        epochs, [row[f"{part}_{name}"] for row in rows], style, color=f"C{i}", marker=".", label=full
-                    )
+                    values = [row.get(f"{part}_{name}", math.nan) for row in rows]  # a resumed run may validate no more
+                    ax.plot(epochs, values, style, color=f"C{i}", marker=".", label=full)
         ax.set_xlabel("epoch")
         ax.set_title(name)
         ax.grid(alpha=0.3)

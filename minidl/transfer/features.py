@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,10 +43,12 @@ def features(
         ``(features, labels)``, both on the CPU, with the samples in the loader's order.
 
     The file is used if it was made with the same network (the class and settings of every layer, and a digest of all weights and
-    running statistics), the same layer, and data with the same number of samples and the same first batch, number for number, so
-    also the same transforms, batch size and beginning of the order. Otherwise everything is computed again and the file written
-    anew, atomically. **Not noticed**: samples that differ behind the first batch where the number stays the same, and what a
-    ``forward`` does by other means than its layers. To be sure, delete the file.
+    running statistics), the same layer, and data with the same number of samples and batches and the same first batch, number
+    for number, so also the same transforms, batch size and beginning of the order. Of a loader that is a list or tuple, all
+    batches are compared; of a ``sampler`` or ``batch_sampler`` that is a sequence, all indices. Otherwise everything is computed
+    again and the file written anew, atomically. **Not noticed**: samples of a dataset that differ behind the first batch, an
+    order that another kind of sampler changes there, and what a ``forward`` does by other means than its layers. To be sure,
+    delete the file.
 
     With random transforms the file holds one draw, that of the loader's seed and epoch. Give the loader a seed, or no second call
     will find the first batch as it was.
@@ -166,14 +168,27 @@ def _refuse_shuffling(loader: Any) -> None:
 
 def _key(model: nn.Module, loader: Any, layer: str, first: tuple[Tensor, Tensor]) -> dict[str, Any]:
     """What must be the same for a file to be used."""
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    inner = getattr(batch_sampler, "sampler", None)
+    shown = _pairs(loader) if isinstance(loader, (list, tuple)) else [first]
     return {
-        "version": 1,
+        "version": 2,
         "network": _digest([("", np.frombuffer(repr(model).encode(), np.uint8))]),
         "weights": _digest((name, t.backend.to_numpy(t.array)) for name, t in model.state_dict().items()),
         "layer": layer,
         "samples": _length(getattr(loader, "dataset", None)),
-        "first batch": _digest((str(i), t.backend.to_numpy(t.array)) for i, t in enumerate(first)),
+        "batches": _length(loader),
+        "drop_last": bool(getattr(loader, "drop_last", False)),
+        "order": [_order(s) for s in (getattr(loader, "sampler", None), batch_sampler, inner)],
+        "first batches": _digest((str(i), t.backend.to_numpy(t.array)) for pair in shown for i, t in enumerate(pair)),
     }
+
+
+def _order(sampler: Any) -> str | int | None:
+    """What is known of a sampler: a digest of its indices if it is a sequence, else its length."""
+    if isinstance(sampler, (Sequence, np.ndarray)):
+        return hashlib.sha256(repr(list(sampler)).encode()).hexdigest()
+    return _length(sampler)
 
 
 def _digest(arrays: Iterable[tuple[str, np.ndarray]]) -> str:

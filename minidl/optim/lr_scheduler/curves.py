@@ -148,13 +148,13 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         return [self.eta_min + (base - self.eta_min) * factor for base in self.base_lrs]
 
     def step(self, epoch: float | None = None) -> None:
-        """Go on to the next epoch, or to ``epoch``, which may be a fraction: ``epoch + batch / batches``.
+        """Go on by one epoch, or to ``epoch``, which may be a fraction: ``epoch + batch / batches``.
 
         Raises:
             ValueError: if ``epoch`` is negative.
         """
         if epoch is None:
-            epoch = self.last_epoch + 1
+            epoch = self.last_epoch + self.T_cur % 1 + 1  # last_epoch has no fraction; T_cur has it
         if epoch < 0:
             raise ValueError(f"Expected non-negative epoch, but got {epoch}")
         self.last_epoch = math.floor(epoch)
