@@ -14,7 +14,7 @@ import PIL.Image
 import pytest
 
 import minidl
-from minidl import nn, optim, transfer, transforms
+from minidl import models, nn, optim, transfer, transforms
 from minidl.nn import functional as F
 
 COMPILED = "minidl.backend.cpu.fast"  # needs Numba, and has nothing for users
@@ -26,7 +26,7 @@ def usual() -> dict[str, Any]:
     """What a user would have imported and made."""
     weight = nn.Parameter(minidl.ones(2))
     weight.grad = minidl.ones(2)
-    names = {name: getattr(module, name) for module in (transfer, transforms) for name in module.__all__}
+    names = {name: getattr(module, name) for module in (models, transfer, transforms) for name in module.__all__}
     return names | {
         "minidl": minidl, "nn": nn, "optim": optim, "np": np, "F": F, "PIL": PIL,
         "x": minidl.ones(2, requires_grad=True), "weight": weight, "model": nn.Linear(4, 2),
