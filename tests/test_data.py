@@ -17,6 +17,7 @@ from minidl.data import (
     Dataset,
     IterableDataset,
     RandomSampler,
+    Sampler,
     SequentialSampler,
     Subset,
     SubsetRandomSampler,
@@ -449,6 +450,48 @@ def test_a_sampler_of_ones_own_follows_the_loaders_seed_too(make):
     b = loader()
     b.set_epoch(1)
     assert epoch_of(b) == orders[1] != orders[0]
+
+
+class Eager(Sampler):
+    """Draws its order when it is begun, with what is there to draw with."""
+
+    def __init__(self, draw):
+        self.draw = draw
+
+    def __iter__(self):
+        return iter(self.draw())
+
+
+@pytest.mark.parametrize(
+    ("name", "draw"),
+    [
+        ("sampler", lambda: list(RandomSampler(Numbers(40)))),
+        ("sampler", lambda: random.randperm(40).tolist()),
+        ("sampler", lambda: (i for i in random.randperm(40).tolist())),
+        ("batch_sampler", lambda: list(BatchSampler(RandomSampler(Numbers(40)), 4, False))),
+        ("batch_sampler", lambda: random.randperm(40).reshape(10, 4).tolist()),
+    ],
+)
+def test_an_order_that_is_drawn_at_once_follows_the_loaders_seed_too(name, draw):
+    def orders(unrelated):
+        random.manual_seed(unrelated)
+        loader = DataLoader(Numbers(40), **{name: Eager(draw)}, seed=3)
+        return epoch_of(loader), epoch_of(loader)
+
+    assert orders(1) == orders(2) and orders(1)[0] != orders(1)[1]
+
+
+def test_a_stream_that_shuffles_when_it_is_begun_follows_the_loaders_seed_too():
+    class Shuffled(IterableDataset):
+        def __iter__(self):
+            return iter(random.randperm(40).tolist())
+
+    def orders(unrelated):
+        random.manual_seed(unrelated)
+        loader = DataLoader(Shuffled(), 4, seed=3)
+        return epoch_of(loader), epoch_of(loader)
+
+    assert orders(1) == orders(2) and orders(1)[0] != orders(1)[1]
 
 
 def test_a_loader_resumes_from_its_state():

@@ -531,9 +531,40 @@ def test_what_a_worker_knows_of_itself() -> None:
         get_worker_info().dataset.told = 10 + worker
 
     assert get_worker_info() is None
-    loader = DataLoader(Telling(4), 1, num_workers=2, seed=100, worker_init_fn=tell)
+    loader = DataLoader(Telling(4), 1, num_workers=2, worker_init_fn=tell)
     rows = [[part.item() for part in batch] for batch in loader]
-    assert rows == [[w, 2, 100 + w, True, 10 + w, 1] for w in (0, 1, 0, 1)]
+    first = rows[0][2]
+    assert rows == [[w, 2, first + w, True, 10 + w, 1] for w in (0, 1, 0, 1)]
+
+
+class DrawingElsewhere(Numbers):
+    """Sample i: the worker's seed, and numbers that a dataset may draw without a loader's knowledge."""
+
+    def __getitem__(self, index):
+        return get_worker_info().seed, python_random.random(), np.random.rand(), minidl.default_generator.numpy.random()
+
+
+class Permuting(IterableDataset):
+    """Draws the order when it is begun."""
+
+    def __iter__(self):
+        return iter(minidl.randperm(8).tolist())
+
+
+@fork
+@pytest.mark.parametrize("dataset", [DrawingElsewhere(3), Permuting()])
+def test_workers_draw_anew_in_each_epoch_whether_they_are_kept_or_not(dataset: Dataset) -> None:
+    def drawn(persistent: bool) -> list[object]:
+        loader = DataLoader(dataset, None, num_workers=2, persistent_workers=persistent, seed=5)
+        epochs = []
+        for epoch in (0, 1, 1, 2):
+            loader.set_epoch(epoch)
+            epochs.append(list(loader))
+        return epochs
+
+    zero, one, again, two = fresh = drawn(persistent=False)
+    assert drawn(persistent=True) == fresh
+    assert zero != one == again != two != zero
 
 
 @fork

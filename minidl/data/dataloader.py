@@ -14,7 +14,7 @@ import numpy as np
 from minidl import random
 from minidl.data.collate import default_collate, default_convert
 from minidl.data.dataset import Dataset, IterableDataset, is_keyed
-from minidl.data.fetch import EndOfStream, Fetcher, Job, NoBatch, Repeats, order_of
+from minidl.data.fetch import EndOfStream, Fetcher, Job, NoBatch, Repeats, order_of, seed_of_worker
 from minidl.data.pool import Epoch, Pool
 from minidl.data.sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, ordering
 from minidl.data.worker import Setup
@@ -207,7 +207,7 @@ class DataLoader(Generic[T]):
         pool = self._pool
         keep = self.persistent_workers
         if not keep or pool is None or not pool.alive or pool.busy:  # or else another iterator uses it
-            pool = Pool(self._setups(), self.multiprocessing_context, self.timeout)
+            pool = Pool(self._setups(epoch), self.multiprocessing_context, self.timeout)
             if keep:
                 self._pool = pool
         assert self.prefetch_factor is not None
@@ -232,16 +232,18 @@ class DataLoader(Generic[T]):
                 del batch  # else it would live until the next one is there
                 yield job.number + 1, made.pop()
 
-    def _setups(self) -> list[Setup]:
+    def _setups(self, epoch: int) -> list[Setup]:
         n = self.num_workers
         common = self.dataset, self.collate_fn, self.batch_size, self.drop_last
-        return [Setup(*common, i, n, (self.seed + i) % 2**63, None, self.worker_init_fn) for i in range(n)]
+        seeds = [seed_of_worker(self.seed, epoch, i) for i in range(n)]
+        return [Setup(*common, i, n, seeds[i], None, self.worker_init_fn) for i in range(n)]
 
     def _jobs(self, epoch: int, done: int) -> Iterator[Job]:
         """What is to be fetched by indices, from batch ``done`` on."""
         order = order_of(self.seed, epoch)
         batched = self.batch_sampler is not None
-        entries: Iterator[Any] = iter(self.batch_sampler if batched else self.sampler)  # type: ignore[arg-type]
+        with ordering(order):
+            entries: Iterator[Any] = iter(self.batch_sampler if batched else self.sampler)  # type: ignore[arg-type]
         repeats = Repeats(operator.length_hint(self.dataset))
         for number in itertools.count():
             with ordering(order):

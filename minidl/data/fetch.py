@@ -52,6 +52,12 @@ def order_of(seed: int, epoch: int) -> random.Generator:
     return random.Generator().manual_seed(int(mixed[0]))
 
 
+def seed_of_worker(seed: int, epoch: int, worker: int) -> int:
+    """What a worker's generators begin an epoch with. As in PyTorch, the next worker's is larger by one."""
+    mixed = np.random.SeedSequence([seed % 2**64, epoch, 1]).generate_state(1, np.uint64)  # 1: not that of the order
+    return (int(mixed[0]) + worker) % 2**63
+
+
 class Fetcher:
     """Makes batches of a dataset.
 
@@ -166,7 +172,7 @@ class _Stream:
         taken = 0
         while taken < self.size:
             position = self.position * self.workers + self.worker
-            with draws.fetching(job.seed, job.epoch, [position]), ordering(self.order), _noting(job, [position]):
+            with ordering(self.order), draws.fetching(job.seed, job.epoch, [position]), _noting(job, [position]):
                 try:
                     sample = next(self.samples)
                 except StopIteration:

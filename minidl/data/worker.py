@@ -19,7 +19,7 @@ import numpy as np
 from minidl import random
 from minidl.backend import set_num_threads
 from minidl.data.dataset import Dataset
-from minidl.data.fetch import EndOfStream, Fetcher, Job, NoBatch
+from minidl.data.fetch import EndOfStream, Fetcher, Job, NoBatch, seed_of_worker
 from minidl.data.shared import Sender, remove_folder
 from minidl.data.skipped import Watch
 
@@ -32,8 +32,8 @@ class WorkerInfo(NamedTuple):
     Attributes:
         id: the worker's number, from 0.
         num_workers: how many there are.
-        seed: the seed of this worker's ``minidl.default_generator``. (Transforms do not draw from it, see
-            ``minidl.data.draws``.)
+        seed: what this worker's ``minidl.default_generator``, ``random`` and ``numpy.random`` began the epoch with; another one
+            in each epoch. (Transforms do not draw from them, see ``minidl.data.draws``.)
         dataset: the worker's copy of the dataset.
     """
 
@@ -121,10 +121,8 @@ def run(channel: connection.Connection, others: list[connection.Connection], set
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business; it ends the workers
     _end_with_parent(setup.folder)
     set_num_threads(1)  # the other cores belong to the other workers
-    random.manual_seed(setup.seed)
-    python_random.seed(setup.seed)
-    np.random.seed(setup.seed % 2**32)
     _info = WorkerInfo(setup.worker, setup.workers, setup.seed, setup.dataset)
+    _seed(setup.seed)
     sender = Sender(setup.folder, f"{setup.worker}")
     fetcher = Fetcher(
         setup.dataset, setup.collate_fn, setup.batch_size, setup.drop_last, setup.worker, setup.workers, sender.placing
@@ -143,14 +141,28 @@ def run(channel: connection.Connection, others: list[connection.Connection], set
         channel.close()
 
 
+def _seed(seed: int) -> None:
+    """Seed all that the dataset may draw from, and let ``get_worker_info`` tell of it."""
+    global _info
+    assert _info is not None
+    _info = _info._replace(seed=seed)
+    random.manual_seed(seed)
+    python_random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
 def _serve(channel: Any, worker: int, fetcher: Fetcher, sender: Sender, begun: Failure | None) -> None:
     skipped = Watch(fetcher.dataset)
+    served = 1  # the iteration that it works for: it was started and seeded for the pool's first
     while True:
         order = channel.recv()
         if order is None:
             return
         serial, job, freed = order
         assert isinstance(job, Job)
+        if serial != served:  # a further epoch: it draws what a worker draws that is started for it
+            _seed(seed_of_worker(job.seed, job.epoch, worker))
+        served = serial
         sender.take_back(freed)
         answer: Any = begun
         if begun is None:
