@@ -222,7 +222,12 @@ def test_collate_numbers_and_arrays():
     for batch, dtype in (
         ([1, 2], np.int64),
         ([1.0, 2.5], np.float64),
+        ([1, 2.5], np.float64),
         ([True, False], np.bool_),
+        ([True, 2], np.int64),
+        ([np.int32(1), 2], np.int64),
+        ([np.float32(1), 1.5], np.float64),
+        ([1, Tensor(np.array(2))], np.int64),
         ([np.float32(1), np.float32(2)], np.float32),
         ([np.zeros(3, np.uint8), np.ones(3, np.uint8)], np.uint8),
         ([Tensor(np.zeros((2, 2), np.float16))] * 3, np.float16),
@@ -240,6 +245,27 @@ def test_collate_structures():
     assert got["a"][0].tolist() == [1, 2] and got["a"][1] == ["u", "v"]
     assert got["b"].x.tolist() == [1.0, 2.0] and [t.tolist() for t in got["b"].y] == [[3, 5], [4, 6]]
     assert default_collate([b"x", b"y"]) == [b"x", b"y"]
+    assert default_collate([np.str_("a"), np.str_("b")]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("batch", "error", "message"),
+    [
+        ([1.0, None], TypeError, "float in sample 0 and NoneType in sample 1"),
+        ([1.0, "2"], TypeError, "float in sample 0 and str in sample 1"),
+        ([1, None], TypeError, "int in sample 0 and NoneType in sample 1"),
+        ([(1,), ("a",)], TypeError, "int in sample 0 and str in sample 1 of the batch at position 0"),
+        ([np.zeros(2), None], TypeError, "ndarray in sample 0 and NoneType in sample 1"),
+        ([Tensor(1.0), 2.0], TypeError, "Tensor in sample 0 and float in sample 1"),
+        ([1, np.datetime64("2020")], TypeError, "dtype datetime64"),
+        ([np.int64(1), 2**70], TypeError, "dtype object"),
+        ([2**70], OverflowError, "1180591620717411303424 is too large for int64"),
+        ([{"n": 2**63}, {"n": 1}], OverflowError, "9223372036854775808 is too large for int64 at key 'n'"),
+    ],
+)
+def test_collate_makes_no_tensor_of_what_is_not_numbers(batch, error, message):
+    with pytest.raises(error, match=message):
+        default_collate(batch)
 
 
 def test_collate_says_which_samples_differ_and_where():
