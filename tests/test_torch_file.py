@@ -309,3 +309,37 @@ def test_a_tensor_that_repeats_its_numbers_is_refused(tmp_path):
     torch.save({"a": torch.zeros(1, 3).expand(10**6, 3)}, tmp_path / "x.pth")
     with pytest.raises(ValueError, match=r"x.pth: a tensor of shape \(1000000, 3\) repeats its storage of 3 numbers"):
         load_torch(tmp_path / "x.pth")
+
+
+def test_what_is_referred_to_more_than_once_is_resolved_once(tmp_path):
+    x = [1]
+    for _ in range(16):  # 2**16 lists, if each were copied wherever it stands
+        x = [x, x]
+    got = loaded(tmp_path, make.zipped(pickle.dumps(x, 2)[2:-1], {}))
+    assert got == x and got[0] is got[1]
+    part = make.tensor("Float", "0", 2, [2], [1])
+    value = b"}(" + make.text("a") + part + b"q\x05" + make.text("b") + b"h\x05u"
+    for content in both(value, {"0": (2, np.array([1, 2], "<f4").tobytes())}):
+        got = loaded(tmp_path, content)
+        same(got, {"a": np.array([1, 2], "<f4"), "b": np.array([1, 2], "<f4")})
+        assert got["a"] is got["b"]
+
+
+DEEP = b"K\x01\x85" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(12))  # pairs of one pair: 2**12 numbers to print
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        make.many(make.text("storage"), DEEP, make.text("0"), make.text("cpu"), make.integer(1)) + b"Q",
+        make.many(make.text("storage"), b"ctorch\nFloatStorage\n", DEEP, make.text("cpu"), make.integer(1)) + b"Q",
+        make.call("torch._utils", "_rebuild_tensor", make.storage("Float", "0", 1), DEEP, b")", b")"),
+        make.call("numpy", "dtype", DEEP, b"K\x00", b"K\x01"),
+        make.call("numpy", "dtype", make.text("f8"), b"K\x00", b"K\x01") + make.many(b"K\x03", DEEP) + b"b",
+    ],
+    ids=["persistent id", "key", "offset", "dtype", "state"],
+)
+def test_a_message_is_short_whatever_it_tells_of(tmp_path, value):
+    with pytest.raises(ValueError, match=r"some\.pth, at byte") as info:
+        loaded(tmp_path, make.zipped(value, {}))
+    assert len(str(info.value)) < 1000
