@@ -434,6 +434,19 @@ def test_without_workers_the_exception_itself_says_which_sample() -> None:
 
 
 @fork
+@pytest.mark.parametrize("workers", [0, 2])
+def test_stop_iteration_does_not_pass_for_the_end(workers: int) -> None:
+    def collate(samples):
+        return next(index for _, index, _ in samples if index < 4)
+
+    message = r"while fetching sample{} \(batch 2 of epoch 0\)"
+    with pytest.raises(RuntimeError, match=message.format(" 5")):
+        list(DataLoader(Failing(fail(StopIteration())), 2, num_workers=workers))
+    with pytest.raises(RuntimeError, match=message.format("s 4, 5")):
+        list(DataLoader(Numbers(6), 2, num_workers=workers, collate_fn=collate))
+
+
+@fork
 def test_an_exception_that_is_no_module_s_is_one_that_it_is_derived_from() -> None:
     class Local(LookupError):
         pass
@@ -518,6 +531,8 @@ def test_a_worker_that_hangs_is_given_up_after_the_timeout(stubborn: bool) -> No
 def test_a_failing_worker_init_fn_is_reported() -> None:
     with pytest.raises(ZeroDivisionError, match=r"worker process 0(.|\n)*1 / 0"):
         run_through(Numbers(8), worker_init_fn=lambda worker: 1 / 0)
+    with pytest.raises(RuntimeError, match="Caught StopIteration in DataLoader worker process 0"):
+        run_through(Numbers(8), worker_init_fn=lambda worker: next(iter(())))
 
 
 @fork

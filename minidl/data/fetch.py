@@ -187,7 +187,10 @@ class _Stream:
 
 
 class _noting:  # noqa: N801  (a context manager, cheaper than a generator)
-    """Adds to an exception which samples were being fetched."""
+    """Adds to an exception which samples were being fetched.
+
+    A StopIteration becomes a RuntimeError, as in a generator: it would pass for the end of the epoch.
+    """
 
     def __init__(self, job: Job, indices: Sequence[Any]) -> None:
         self.job = job
@@ -200,6 +203,8 @@ class _noting:  # noqa: N801  (a context manager, cheaper than a generator)
         if isinstance(error, Exception):
             which = f"sample {self.indices[0]!r}" if len(self.indices) == 1 else f"samples {_listed(self.indices)}"
             note = f"minidl: while fetching {which} (batch {self.job.number} of epoch {self.job.epoch})"
+            if isinstance(error, StopIteration):
+                raise RuntimeError(f"the dataset or collate_fn raised {error!r}; {note}") from error
             if not any(n.startswith("minidl: while fetching") for n in getattr(error, "__notes__", ())):
                 error.add_note(note)
 

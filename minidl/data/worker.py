@@ -87,7 +87,8 @@ class Failure(NamedTuple):
         Of the nearest class above that can be made of a message, or else a RuntimeError.
         """
         message = f"Caught {self.kind.__name__} in DataLoader worker process {self.worker}.\nOriginal {self.text}"
-        for kind in self.kind.__mro__:
+        ends = issubclass(self.kind, StopIteration)  # it would pass for the end of the epoch
+        for kind in () if ends else self.kind.__mro__:
             if kind is Exception:
                 break
             if kind is KeyError:  # it would print the message's repr
