@@ -11,6 +11,7 @@ import random as python_random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -431,6 +432,15 @@ def test_without_workers_the_exception_itself_says_which_sample() -> None:
     with pytest.raises(ValueError, match="no number") as caught:
         list(DataLoader(Failing(fail(ValueError("no number"))), 2))
     assert caught.value.__notes__ == ["minidl: while fetching sample 5 (batch 2 of epoch 0)"]
+
+
+@fork
+def test_an_exception_keeps_its_attributes() -> None:
+    error = LookupError("no such file")
+    error.path, error.lock = "a.png", threading.Lock()  # type: ignore[attr-defined]  (and a lock cannot be sent)
+    with pytest.raises(LookupError) as caught:
+        run_through(Failing(fail(error)))
+    assert vars(caught.value) == {"path": "a.png"}
 
 
 @fork

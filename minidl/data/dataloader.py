@@ -60,7 +60,8 @@ class DataLoader(Generic[T]):
         RuntimeError: while iterating, if a worker dies or does not answer within ``timeout``; the message names the worker
             and what it worked on.
 
-    An exception in a worker arrives with its own class, the worker's number, the traceback there and the sample's index.
+    An exception in a worker arrives with its own class and attributes (those that can be pickled), the worker's number, the
+    traceback there and the sample's index.
 
     A dataset that fetches whole batches (``__getitems__``, see ``Dataset``) is asked for them. If it returns a finished
     batch (a tuple) and there is a ``collate_fn``, that gets a list of the batch's rows, each a tuple.

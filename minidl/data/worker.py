@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import random as python_random
 import signal
 import sys
@@ -80,12 +81,21 @@ class Failure(NamedTuple):
     worker: int
     kind: type[Any]
     text: str  # the traceback, with the notes
+    attributes: dict[str, bytes]  # of the exception, pickled
 
     def as_error(self) -> BaseException:
         """An exception of the same class, with the worker and the traceback as its message.
 
         Of the nearest class above that can be made of a message, or else a RuntimeError.
         """
+        error = self._of_class_nearby()
+        for name, pickled in self.attributes.items():
+            if name not in error.__dict__:  # else what is made of the message already
+                error.__dict__[name] = pickle.loads(pickled)
+        return error
+
+    def _of_class_nearby(self) -> BaseException:
+        """Without the attributes."""
         message = f"Caught {self.kind.__name__} in DataLoader worker process {self.worker}.\nOriginal {self.text}"
         ends = issubclass(self.kind, StopIteration)  # it would pass for the end of the epoch
         for kind in () if ends else self.kind.__mro__:
@@ -182,7 +192,19 @@ def _failure(worker: int, error: Exception) -> Failure:
         text = f"Traceback (the end of it):\n{text[-TOO_LONG:]}"
     # A class that was made in a function cannot be sent; one of those it is derived from can.
     kind = next(c for c in type(error).__mro__ if getattr(sys.modules.get(c.__module__), c.__qualname__, None) is c)
-    return Failure(worker, kind, text)
+    return Failure(worker, kind, text, {name: sent for name, x in vars(error).items() if (sent := _pickled(name, x))})
+
+
+def _pickled(name: str, attribute: Any) -> bytes | None:
+    """An exception's attribute, if it can be sent; the notes are in the text."""
+    if name == "__notes__":
+        return None
+    try:
+        pickled = pickle.dumps(attribute)
+        pickle.loads(pickled)
+    except Exception:  # whatever a class does to be pickled
+        return None
+    return pickled
 
 
 def _end_with_parent(folder: str | None) -> None:
