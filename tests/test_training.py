@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 
 import numpy as np
@@ -13,6 +14,7 @@ from minidl import nn, optim
 from minidl.data import DataLoader, Subset, TensorDataset
 from minidl.datasets import FashionMini
 from minidl.io import atomic_write
+from minidl.io.weights import load_weights
 from minidl.nn import functional as F
 from minidl.training import Callback, Trainer, accuracy, load_checkpoint, save_checkpoint, top_k_accuracy
 from minidl.transforms import RandomCrop
@@ -234,6 +236,24 @@ def test_save_and_load_weights(tmp_path):
         assert np.array_equal(back[name].numpy(), value.numpy()), name
     with pytest.raises(TypeError, match="'w', got list"):
         minidl.save({"w": [1, 2]}, tmp_path / "x.safetensors")
+
+
+def safetensors_of(kind, shape, numbers):
+    header = json.dumps({"w": {"dtype": kind, "shape": shape, "data_offsets": [0, len(numbers)]}}).encode()
+    return len(header).to_bytes(8, "little") + header + numbers
+
+
+def test_weights_of_kinds_that_numpy_does_not_have(tmp_path):
+    wanted = np.array([[1.0, -2.5, 3.0e38], [np.inf, 2.0**-130, 0]], np.float32)
+    wanted = (wanted.view(np.uint32) >> 16 << 16).view(np.float32)
+    halves = (wanted.view(np.uint32) >> 16).astype("<u2")
+    path = tmp_path / "some.safetensors"
+    path.write_bytes(safetensors_of("BF16", [2, 3], halves.tobytes()))
+    for back in (minidl.load(path)["w"], load_weights(path)["w"]):
+        assert back.dtype == np.float32 and np.array_equal(back.numpy(), wanted)
+    path.write_bytes(safetensors_of("F8_E4M3", [2], b"ab"))
+    with pytest.raises(ValueError, match=r"some\.safetensors: 'w' is of dtype F8_E4M3"):
+        minidl.load(path)
 
 
 def test_atomic_write_leaves_the_old_file_when_the_new_one_fails(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -40,11 +41,12 @@ def save(tensors: Mapping[str, Any], path: str | os.PathLike[str], metadata: Map
 
 
 def load(path: str | os.PathLike[str], device: Any = None) -> dict[str, Tensor]:
-    """Read the Tensors of a safetensors file: name → Tensor.
+    """Read the Tensors of a safetensors file: name → Tensor. bfloat16 becomes float32.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not a safetensors file, or damaged; the message names the path.
+        ValueError: if it is not a safetensors file, or damaged, or holds numbers that NumPy does not know (of 8 bits, say); the
+            message names the path.
     """
     return load_with_metadata(path, device)[0]
 
@@ -57,6 +59,28 @@ def load_with_metadata(path: str | os.PathLike[str], device: Any = None) -> tupl
     try:
         with safe_open(os.fspath(path), framework="numpy") as file:
             names = file.keys()
-            return {n: Tensor.wrap(backend.from_numpy(file.get_tensor(n))) for n in names}, dict(file.metadata() or {})
+            tensors = {name: Tensor.wrap(backend.from_numpy(_array(file, name, path))) for name in names}
+            return tensors, dict(file.metadata() or {})
     except SafetensorError as error:
         raise ValueError(f"{os.fspath(path)} is not a safetensors file, or is damaged: {error}") from error
+
+
+def _array(file: Any, name: str, path: str | os.PathLike[str]) -> np.ndarray:
+    kind = file.get_slice(name).get_dtype()
+    if kind == "BF16":
+        return _bfloat16(name, path)
+    try:
+        return file.get_tensor(name)
+    except (AttributeError, TypeError) as error:  # what looking for the dtype in NumPy ends with
+        raise ValueError(f"{os.fspath(path)}: {name!r} is of dtype {kind}, which NumPy does not have") from error
+
+
+def _bfloat16(name: str, path: str | os.PathLike[str]) -> np.ndarray:
+    """The file begins with the length of its header, 8 bytes, and the header, which says where the numbers are behind it."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(length))[name]
+        begin, end = entry["data_offsets"]
+        file.seek(8 + length + begin)
+        upper_halves = np.frombuffer(file.read(end - begin), "<u2")
+    return (upper_halves.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])

@@ -20,8 +20,8 @@ _NESTED = ("state_dict", "model_state_dict", "model")  # where checkpoints keep 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Read a state dict from a file: .safetensors; PyTorch's .pth, .pt or .th; or NumPy's .npz.
 
-    Of a checkpoint that holds more, the state dict is taken. The prefix ``module.``, which PyTorch's DataParallel adds to every
-    name, is removed. Nothing in the file is run.
+    bfloat16 becomes float32. Of a checkpoint that holds more, the state dict is taken. The prefix ``module.``, which PyTorch's
+    DataParallel adds to every name, is removed. Nothing in the file is run.
 
     Returns:
         Tensors by name, on the CPU.
