@@ -150,6 +150,9 @@ def test_random_split_into_lengths():
         random_split(Numbers(10), [3, 6])
     with pytest.raises(ValueError, match="index 0 is not between 0 and 1"):
         random_split(Numbers(10), [1.5, -0.5])
+    for wrong in ([4.5, 5.5], [12, -2]):
+        with pytest.raises(ValueError, match=r"length at index [01] is (4\.5|-2)"):
+            random_split(Numbers(10), wrong)
     with pytest.warns(UserWarning, match="index 1 is 0"):
         random_split(Numbers(1), [0.5, 0.5])
 

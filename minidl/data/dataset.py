@@ -200,12 +200,12 @@ def random_split(
 
     Args:
         dataset: what to split.
-        lengths: how many samples each part gets; or fractions that add up to 1. A fraction is rounded down, and samples
-            left over go to the first parts, one each.
+        lengths: how many samples each part gets, whole numbers; or fractions that add up to 1. A fraction is rounded
+            down, and samples left over go to the first parts, one each.
         generator: where the permutation comes from (default: ``minidl.default_generator``).
 
     Raises:
-        ValueError: if the lengths do not add up to the dataset's, or a fraction lies outside [0, 1].
+        ValueError: if the lengths do not add up to the dataset's, or one is no whole number, or a fraction lies outside [0, 1].
 
     Example:
         >>> [len(part) for part in random_split(range(10), [0.75, 0.25])]
@@ -226,6 +226,12 @@ def random_split(
     else:
         if total != n:
             raise ValueError(f"random_split: sum of input lengths, {total}, does not equal the dataset's length, {n}")
+        for i, length in enumerate(lengths):
+            if length != int(length) or length < 0:
+                raise ValueError(
+                    f"random_split: length at index {i} is {length}, but lengths are whole numbers >= 0, or fractions that add "
+                    "up to 1"
+                )
         counts = [int(length) for length in lengths]
     order = random.randperm(n, generator=generator).tolist()
     return [
