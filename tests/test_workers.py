@@ -208,6 +208,18 @@ def test_out_of_order_nothing_is_lost_and_a_slow_worker_holds_up_nobody() -> Non
 
 
 @fork
+def test_out_of_order_there_is_no_state_in_the_middle_of_an_epoch() -> None:
+    loader = DataLoader(Divided(), 4, num_workers=2, in_order=False, seed=1)
+    assert loader.state_dict() == {"seed": 1, "epoch": 0, "batch": 0}
+    batches = iter(loader)
+    next(batches)
+    with pytest.raises(RuntimeError, match="epoch 0 has begun and not ended, and with in_order=False"):
+        loader.state_dict()
+    list(batches)
+    assert loader.state_dict() == {"seed": 1, "epoch": 1, "batch": 0}
+
+
+@fork
 def test_two_iterators_of_one_loader_do_not_disturb_each_other() -> None:
     expected = epochs(DataLoader(Numbers(9), 2, shuffle=True, seed=0))
     for persistent in (False, True):

@@ -51,7 +51,8 @@ class DataLoader(Generic[T]):
             seed.
         prefetch_factor: batches that each worker makes ahead (default 2).
         persistent_workers: keep the workers from epoch to epoch.
-        in_order: False hands batches out as they are finished, in an order that is not reproducible.
+        in_order: False hands batches out as they are finished, in an order that is not reproducible, so that nobody can go on
+            in the middle of an epoch.
         seed: an integer of 64 bits.
 
     Raises:
@@ -171,8 +172,16 @@ class DataLoader(Generic[T]):
 
         In the middle of an epoch this is the epoch that the newest iterator is in, and after it the next one. A sampler or
         dataset with a state of its own (other than the seed) has to be saved beside it.
+
+        Raises:
+            RuntimeError: in the middle of an epoch, if workers hand out batches as they come (``in_order=False``).
         """
         if self._running is not None:
+            if self.num_workers > 0 and not self.in_order:
+                raise RuntimeError(
+                    f"state_dict: epoch {self._running.epoch} has begun and not ended, and with in_order=False it is unknown "
+                    "which of its batches come first. Ask after the epoch, or use in_order=True."
+                )
             return {"seed": self.seed, "epoch": self._running.epoch, "batch": self._running.batches}
         return {"seed": self.seed, "epoch": self.epoch, "batch": self._done}
 
