@@ -393,11 +393,29 @@ def test_a_finished_batch_of_the_wrong_length_is_refused(part, got):
         ({"num_workers": 1, "multiprocessing_context": "threads"}, "valid start method in .*, but got 'threads'"),
         ({"num_workers": 1, "prefetch_factor": -1}, "prefetch_factor option should be non-negative"),
         ({"seed": 1, "generator": Generator()}, "mutually exclusive with generator"),
+        ({"seed": 1.5}, r"seed option: expected an integer from .*, got 1\.5"),
+        ({"seed": "5"}, "seed option: expected an integer from .*, got '5'"),
+        ({"seed": 2**64}, "seed option: expected an integer from .*, got 18446744073709551616"),
     ],
 )
 def test_loader_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         DataLoader(Numbers(3), **arguments)
+
+
+def test_loader_takes_numpys_integers_and_no_other_generators():
+    wanted = DataLoader(Numbers(20), 4, shuffle=True, seed=5)
+    got = DataLoader(Numbers(20), 4, shuffle=True, seed=np.int64(5))
+    for loader, epoch in ((wanted, 2), (got, np.int64(2))):
+        loader.set_epoch(epoch)
+    assert got.state_dict() == wanted.state_dict() and epoch_of(got) == epoch_of(wanted)
+    got.load_state_dict({"seed": np.uint64(5), "epoch": np.int32(3), "batch": np.int64(1)})
+    assert epoch_of(got) == epoch_of(wanted)[1:]
+    for name, wrong in (("seed", "x"), ("epoch", 0.5), ("batch", -1)):
+        with pytest.raises(ValueError, match=f"load_state_dict: {name}: expected an integer from .*, got {wrong!r}"):
+            got.load_state_dict({"seed": 1, "epoch": 0, "batch": 0, name: wrong})
+    with pytest.raises(TypeError, match="generator option should be a minidl.Generator, got 5"):
+        DataLoader(Numbers(3), generator=5)
 
 
 def test_streams_have_no_order():

@@ -56,8 +56,9 @@ class DataLoader(Generic[T]):
         seed: an integer of 64 bits.
 
     Raises:
-        ValueError: if arguments exclude each other, or a random order of an empty dataset is asked for.
-        TypeError: if ``num_workers`` is not an integer.
+        ValueError: if arguments exclude each other, or ``seed`` is not an integer of 64 bits, or a random order of an empty
+            dataset is asked for.
+        TypeError: if ``num_workers`` is not an integer, or ``generator`` not a Generator.
         RuntimeError: while iterating, if a worker dies or does not answer within ``timeout``; the message names the worker
             and what it worked on.
 
@@ -99,6 +100,8 @@ class DataLoader(Generic[T]):
         _check_workers(num_workers, timeout, prefetch_factor, persistent_workers, multiprocessing_context)
         if seed is not None and generator is not None:
             raise ValueError("seed option is mutually exclusive with generator, which a seed is drawn from")
+        if not isinstance(generator, random.Generator | None):
+            raise TypeError(f"generator option should be a minidl.Generator, got {generator!r}")
         iterable = isinstance(dataset, IterableDataset)
         if iterable:
             for name, value in {"shuffle": shuffle or None, "sampler": sampler, "batch_sampler": batch_sampler}.items():
@@ -143,7 +146,7 @@ class DataLoader(Generic[T]):
         self.in_order = in_order
         self.epoch = 0
         self._iterable = iterable
-        self._seed = seed
+        self._seed = None if seed is None else _seed_of("seed option", seed)
         self._done = 0  # batches of the coming epoch that have been handed out before
         self._running: _Progress | None = None
         self._pool: Pool | None = None
@@ -161,8 +164,7 @@ class DataLoader(Generic[T]):
         Raises:
             ValueError: if it is not an integer from 0 to 2**32 - 1.
         """
-        if not isinstance(epoch, int) or not 0 <= epoch < 2**32:
-            raise ValueError(f"set_epoch: expected an integer from 0 to 2**32 - 1, got {epoch!r}")
+        epoch = _integer("set_epoch", epoch, 0, 32)
         if epoch != self.epoch:
             self._done = 0
         self.epoch = epoch
@@ -192,10 +194,9 @@ class DataLoader(Generic[T]):
         Raises:
             KeyError, ValueError: if it is no such dict.
         """
-        seed, epoch, batch = state_dict["seed"], state_dict["epoch"], state_dict.get("batch", 0)
-        if not isinstance(batch, int) or batch < 0:
-            raise ValueError(f"load_state_dict: batch should be an integer >= 0, got {batch!r}")
-        self.set_epoch(epoch)
+        seed = _seed_of("load_state_dict: seed", state_dict["seed"])
+        batch = _integer("load_state_dict: batch", state_dict.get("batch", 0), 0, 63)
+        self.set_epoch(_integer("load_state_dict: epoch", state_dict["epoch"], 0, 32))
         self._seed, self._done, self._running = seed, batch, None
 
     def __len__(self) -> int:
@@ -295,6 +296,21 @@ class _Iteration(Iterator[Any]):
                 self.loader._running = None
             raise
         return batch
+
+
+def _integer(what: str, value: Any, least: int, bits: int) -> int:
+    """``value`` as Python's integer, NumPy's too."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if not least <= number < 2**bits:
+        raise ValueError(f"{what}: expected an integer from {least} to 2**{bits} - 1, got {value!r}")
+    return number
+
+
+def _seed_of(what: str, value: Any) -> int:
+    return _integer(what, value, -(2**63), 64)
 
 
 def _check_workers(
