@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import stat
 
 import numpy as np
 import pytest
@@ -269,6 +271,20 @@ def test_atomic_write_leaves_the_old_file_when_the_new_one_fails(tmp_path):
         fail()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions and symbolic links")
+def test_atomic_write_keeps_permissions_and_links(tmp_path):
+    link, file = tmp_path / "latest.txt", tmp_path / "runs" / "one"
+    link.symlink_to("runs/one")
+    for mode in (None, 0o600, 0o664):
+        if mode is not None:
+            file.chmod(mode)
+        with atomic_write(link) as temporary:
+            assert temporary.suffix == ".txt" and temporary.parent == file.parent
+            temporary.write_text(str(mode))
+        assert link.is_symlink() and file.read_text() == str(mode)
+        assert mode is None or stat.S_IMODE(file.stat().st_mode) == mode
 
 
 def test_pictures_are_drawn_or_a_line_says_why_not(tmp_path, capsys, monkeypatch):
