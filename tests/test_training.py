@@ -236,8 +236,35 @@ def test_save_and_load_weights(tmp_path):
     for name, value in model.state_dict().items():
         assert back[name].dtype == value.dtype
         assert np.array_equal(back[name].numpy(), value.numpy()), name
-    with pytest.raises(TypeError, match="'w', got list"):
-        minidl.save({"w": [1, 2]}, tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"w": [1, 2]}, "expected a Tensor or array for 'w', got list"),
+        (minidl.ones(2), "expected a dict of names and Tensors, got Tensor"),
+        ({0: minidl.ones(2)}, "expected a string for each name, got 0"),
+        ({"w": np.array([None])}, "'w' is of dtype object, expected one of bool, "),
+        ({"w": np.ones(2, np.complex128)}, "'w' is of dtype complex128, expected one of bool, "),
+    ],
+)
+def test_save_says_what_it_cannot_write(tmp_path, given, message):
+    with pytest.raises(TypeError, match=rf"^save to .*x\.safetensors: {message}"):
+        minidl.save(given, tmp_path / "x.safetensors")
+
+
+def test_a_full_disk_is_an_os_error_and_the_old_file_stays(tmp_path):
+    resource = pytest.importorskip("resource", reason="limits of POSIX")
+    path = tmp_path / "x.safetensors"
+    minidl.save({"w": minidl.ones(2)}, path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"save to .*x\.safetensors: the file cannot be written"):
+            minidl.save({"w": minidl.ones(1000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert minidl.load(path)["w"].tolist() == [1, 1] and list(tmp_path.iterdir()) == [path]
 
 
 def safetensors_of(kind, shape, numbers):

@@ -15,6 +15,11 @@ from minidl.backend import backend_for
 from minidl.io.atomic import atomic_write
 from minidl.tensor import Tensor
 
+_DTYPES = (
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "float16", "bfloat16", "float32", "float64", "complex64",
+)  # fmt: skip
+
 
 def save(tensors: Mapping[str, Any], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
     """Write named Tensors (such as a ``state_dict()``) or arrays to a safetensors file, atomically.
@@ -24,20 +29,32 @@ def save(tensors: Mapping[str, Any], path: str | os.PathLike[str], metadata: Map
         metadata: further text to keep in the file: name → string.
 
     Raises:
-        TypeError: if a value is neither a Tensor nor an array; the message names it.
+        TypeError: if a value is neither a Tensor nor an array, or of a dtype that such files do not have, or a name is no
+            string; the message names it and the path.
+        OSError: if the file cannot be written, such as on a full disk; the message has the path.
 
     Example:
         >>> minidl.save(model.state_dict(), "model.safetensors")
     """
+    where = f"save to {os.fspath(path)}"
+    if not isinstance(tensors, Mapping):
+        raise TypeError(f"{where}: expected a dict of names and Tensors, got {type(tensors).__name__}")
     arrays = {}
     for name, value in tensors.items():
+        if not isinstance(name, str):
+            raise TypeError(f"{where}: expected a string for each name, got {name!r}")
         if isinstance(value, Tensor):
             value = value.backend.to_numpy(value.array)
         if not isinstance(value, np.ndarray):
-            raise TypeError(f"save: expected a Tensor or array for {name!r}, got {type(value).__name__}")
+            raise TypeError(f"{where}: expected a Tensor or array for {name!r}, got {type(value).__name__}")
+        if value.dtype.name not in _DTYPES:
+            raise TypeError(f"{where}: {name!r} is of dtype {value.dtype}, expected one of {', '.join(_DTYPES)}")
         arrays[name] = np.ascontiguousarray(value).reshape(value.shape)
     with atomic_write(path) as temporary:
-        save_file(arrays, str(temporary), metadata=dict(metadata) if metadata else None)
+        try:
+            save_file(arrays, str(temporary), metadata=dict(metadata) if metadata else None)
+        except SafetensorError as error:
+            raise OSError(f"{where}: the file cannot be written: {error}") from error
 
 
 def load(path: str | os.PathLike[str], device: Any = None) -> dict[str, Tensor]:
