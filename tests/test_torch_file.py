@@ -343,3 +343,16 @@ def test_a_message_is_short_whatever_it_tells_of(tmp_path, value):
     with pytest.raises(ValueError, match=r"some\.pth, at byte") as info:
         loaded(tmp_path, make.zipped(value, {}))
     assert len(str(info.value)) < 1000
+
+
+def test_weights_have_names_and_are_real_numbers(tmp_path):
+    value = b"}(" + make.integer(0) + GOOD + b"u"
+    for content in both(value, TWO):
+        with pytest.raises(ValueError, match=r"some\.pth: expected a name for each tensor, found 0"):
+            load_weights(make.write(tmp_path / "some.pth", content))
+    for wrong in (np.array("text"), np.array("2020", "M8[D]"), np.array(1j)):
+        np.savez(tmp_path / "some.npz", good=np.ones(2), bad=wrong)
+        with pytest.raises(
+            ValueError, match=r"some\.npz: expected numbers in 'bad', found the dtype (<U4|datetime|complex)"
+        ):
+            load_weights(tmp_path / "some.npz")
