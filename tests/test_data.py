@@ -337,6 +337,14 @@ def test_samplers_batch_samplers_and_collate_fn_of_ones_own():
     assert list(DataLoader(Numbers(4), batch_size=2, collate_fn=tuple)) == [(0, 1), (2, 3)]
 
 
+def test_a_sampler_can_do_without_a_length():
+    class Endless(Numbers):
+        def __len__(self):
+            raise NotImplementedError
+
+    assert epoch_of(DataLoader(Endless(0), sampler=[1, 2, 1])) == [[1], [2], [1]]
+
+
 def test_getitems_may_return_a_finished_batch():
     class Finished(Numbers):
         def __getitem__(self, index):

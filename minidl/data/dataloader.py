@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
 import operator
@@ -255,7 +256,10 @@ class DataLoader(Generic[T]):
         batched = self.batch_sampler is not None
         with ordering(order):
             entries: Iterator[Any] = iter(self.batch_sampler if batched else self.sampler)  # type: ignore[arg-type]
-        repeats = Repeats(operator.length_hint(self.dataset))
+        length = 0
+        with contextlib.suppress(NotImplementedError):  # a sampler of one's own can do without a length
+            length = operator.length_hint(self.dataset)
+        repeats = Repeats(length)
         for number in itertools.count():
             with ordering(order):
                 entry = next(entries, None)
