@@ -136,7 +136,15 @@ def refused(value: bytes) -> dict[str, tuple[bytes, str]]:
         "posix": (make.call("posix", "system", make.text("touch it_ran")), r"posix\.system"),
         "eval": (make.call("builtins", "eval", make.text("1")), r"builtins\.eval"),
         "a whole module": (b"ctorch.nn.modules.linear\nLinear\n)\x81}b", r"torch\.nn\.modules\.linear\.Linear"),
-        "another function of PyTorch": (make.call("torch", "load", make.text("x")), r"torch\.load"),
+        "another function of PyTorch": (make.call("torch", "load", make.text("x")), r"torch\.load is not supported"),
+        "a device": (make.call("torch", "device", make.text("cpu")), r"torch\.device is not supported"),
+        "a number of another dtype": (
+            make.call(
+                "numpy.core.multiarray", "scalar", make.call("numpy", "dtype", make.text("O8"), b"K\x00", b"K\x01")
+            ),
+            "dtype 'O8'",
+        ),
+        "a number that is none": (make.call("numpy.core.multiarray", "scalar", b"K\x01", b"C\x01a"), "damaged"),
         "a tensor of no storage": (
             make.call("torch._utils", "_rebuild_tensor_v2", b"K\x00", b"K\x00", b")", b")", b"\x89", b"}"),
             r"_rebuild_tensor_v2",
@@ -323,6 +331,12 @@ def test_what_is_referred_to_more_than_once_is_resolved_once(tmp_path):
         got = loaded(tmp_path, content)
         same(got, {"a": np.array([1, 2], "<f4"), "b": np.array([1, 2], "<f4")})
         assert got["a"] is got["b"]
+
+
+@pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.25), np.int64(-3), np.bool_(True)])
+def test_numpys_single_numbers(tmp_path, number):
+    got = loaded(tmp_path, make.zipped(pickle.dumps({"accuracy": number}, 2)[2:-1], {}))
+    assert got == {"accuracy": number} and type(got["accuracy"]) is type(number)
 
 
 DEEP = b"K\x01\x85" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(12))  # pairs of one pair: 2**12 numbers to print

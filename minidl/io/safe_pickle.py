@@ -151,6 +151,8 @@ class Machine:
         """A global, if it is one that means something here."""
         name = Name(_as(str, module), _as(str, attribute))
         if name not in KNOWN and name not in self.known:
+            if name.module.split(".")[0] in ("torch", "numpy", "collections"):  # as a rule a harmless thing
+                raise RefusedError(f"{module}.{attribute} is not supported: only plain data and numbers are read")
             raise RefusedError(
                 f"the global {module}.{attribute} is not allowed: reading plain data needs nothing but NumPy's arrays. "
                 "The file may try to run a program; do not open it with pickle"
@@ -206,7 +208,8 @@ class Machine:
                 raise RefusedError(f"a dtype with the state {brief(state)} is not one of plain numbers")
             self.stack.append(thing)
         elif isinstance(thing, _Array):
-            array = _array(*_as(tuple, state))
+            _, *described = _as(tuple, state)  # the version comes first
+            array = array_of(*described)
             self.stack.append(array)
             for place in thing.places:
                 self.memo[place] = array
@@ -243,7 +246,8 @@ def _reduce(name: Name, arguments: Any) -> Any:
     raise RefusedError(f"the call of {'.'.join(name)} is not NumPy's way to write arrays")
 
 
-def _array(_version: Any, shape: Any, dtype: Any, fortran: Any, values: Any) -> np.ndarray:
+def array_of(shape: Any, dtype: Any, fortran: Any, values: Any) -> np.ndarray:
+    """An array as NumPy describes it in a pickle."""
     order = {"|": "", "=": "="}.get(_as(_Dtype, dtype).order, dtype.order)
     plain = np.dtype(order + dtype.code)
     content = values.encode("latin-1") if type(values) is str else _as(bytes, values)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minidl.io.safe_pickle import Machine, Name, RefusedError, brief, read_from
+from minidl.io.safe_pickle import Machine, Name, RefusedError, array_of, brief, read_from
 
 _DTYPES = {
     "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "BFloat16Storage": "bf16", "LongStorage": "i8",
@@ -25,6 +25,7 @@ _DTYPES = {
 }  # fmt: skip
 _TENSORS = {Name("torch._utils", "_rebuild_tensor"), Name("torch._utils", "_rebuild_tensor_v2")}
 REPEATED = 1 << 20  # numbers that a tensor may have which shows some of its storage's more than once
+_SCALAR = {Name(f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")}
 _MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -42,11 +43,12 @@ class _TensorSpec(NamedTuple):
 
 
 class _TorchMachine(Machine):
-    """Knows OrderedDicts, and the tensors of a state dict."""
+    """Knows OrderedDicts, the tensors of a state dict, and NumPy's single numbers, such as an accuracy beside it."""
 
     known = {
         Name("collections", "OrderedDict"),
         *_TENSORS,
+        *_SCALAR,
         Name("torch._utils", "_rebuild_parameter"),
         Name("torch", "Size"),
         *(Name("torch", storage) for storage in _DTYPES),
@@ -78,6 +80,9 @@ class _TorchMachine(Machine):
             return _TensorSpec(storage, offset, tuple(size), tuple(stride))
         if name == Name("torch._utils", "_rebuild_parameter") and isinstance(arguments[0], _TensorSpec):
             return arguments[0]
+        if name in _SCALAR:
+            dtype, values = arguments
+            return array_of((), dtype, False, values)[()]
         return super().reduce(name, arguments)
 
     def ordered(self, pairs: list[Any]) -> dict[Any, Any]:
@@ -214,7 +219,7 @@ def _resolve(x: Any, tensor: Callable[[_TensorSpec], Any], path: Any, known: dic
 
     What is referred to more than once is resolved once (``known``: by id), or a small file could ask for any amount of time.
     """
-    if x is None or isinstance(x, (bool, int, float, str, bytes, np.ndarray)):
+    if x is None or isinstance(x, (bool, int, float, str, bytes, np.ndarray, np.generic)):
         return x
     if id(x) in known:
         return known[id(x)]
