@@ -100,6 +100,11 @@ def test_tensor_dataset():
         TensorDataset()
 
 
+def test_tensor_dataset_takes_tensors_only():
+    with pytest.raises(TypeError, match="TensorDataset: expected Tensors, got ndarray at position 1"):
+        TensorDataset(Tensor(np.zeros(3)), np.zeros(3))
+
+
 def test_concat_dataset():
     dataset = Numbers(3) + Numbers(0) + Subset(Numbers(9), [7, 5])
     assert isinstance(dataset, ConcatDataset) and len(dataset) == 5

@@ -96,6 +96,7 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
 
     Raises:
         ValueError: if the lengths (dimension 0) differ, or there is no Tensor.
+        TypeError: if one is something else, such as a NumPy array.
 
     Example:
         >>> dataset = TensorDataset(minidl.zeros(5, 3), minidl.arange(5))
@@ -106,6 +107,9 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
     tensors: tuple[Tensor, ...]
 
     def __init__(self, *tensors: Tensor) -> None:
+        for i, tensor in enumerate(tensors):
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"TensorDataset: expected Tensors, got {type(tensor).__name__} at position {i}")
         if not tensors or len({t.shape[:1] for t in tensors}) != 1 or not tensors[0].shape:
             raise ValueError(
                 f"TensorDataset: expected Tensors of equal length (dimension 0), got {[t.shape for t in tensors]}"
