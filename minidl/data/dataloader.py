@@ -51,7 +51,8 @@ class DataLoader(Generic[T]):
             PyTorch it is drawn from once, when the first epoch begins, and the order of later epochs follows from that
             seed.
         prefetch_factor: batches that each worker makes ahead (default 2).
-        persistent_workers: keep the workers from epoch to epoch.
+        persistent_workers: keep the workers from epoch to epoch. ``random``, ``numpy.random`` and minidl's generator are seeded
+            anew in each, as in workers that are started for it; ``worker_init_fn`` is called once.
         in_order: False hands batches out as they are finished, in an order that is not reproducible, so that nobody can go on
             in the middle of an epoch.
         seed: an integer of 64 bits.
