@@ -130,7 +130,8 @@ class Generator:
 
 default_generator = Generator()
 
-# While a DataLoader fetches a sample this gives the generator that belongs to it (see ``minidl.data.draws``).
+# While a DataLoader fetches a sample this gives the generator that belongs to it (see ``minidl.data.draws``), and while it
+# makes the order that of the order (see ``minidl.data.sampler.ordering``).
 generator_of_sample: ContextVar[Callable[[], Generator] | None] = ContextVar("minidl_generator_of_sample", default=None)
 
 

@@ -17,6 +17,7 @@ from minidl.data import (
     Dataset,
     IterableDataset,
     RandomSampler,
+    Sampler,
     SequentialSampler,
     Subset,
     SubsetRandomSampler,
@@ -99,6 +100,11 @@ def test_tensor_dataset():
         TensorDataset()
 
 
+def test_tensor_dataset_takes_tensors_only():
+    with pytest.raises(TypeError, match="TensorDataset: expected Tensors, got ndarray at position 1"):
+        TensorDataset(Tensor(np.zeros(3)), np.zeros(3))
+
+
 def test_concat_dataset():
     dataset = Numbers(3) + Numbers(0) + Subset(Numbers(9), [7, 5])
     assert isinstance(dataset, ConcatDataset) and len(dataset) == 5
@@ -149,6 +155,9 @@ def test_random_split_into_lengths():
         random_split(Numbers(10), [3, 6])
     with pytest.raises(ValueError, match="index 0 is not between 0 and 1"):
         random_split(Numbers(10), [1.5, -0.5])
+    for wrong in ([4.5, 5.5], [12, -2]):
+        with pytest.raises(ValueError, match=r"length at index [01] is (4\.5|-2)"):
+            random_split(Numbers(10), wrong)
     with pytest.warns(UserWarning, match="index 1 is 0"):
         random_split(Numbers(1), [0.5, 0.5])
 
@@ -221,7 +230,12 @@ def test_collate_numbers_and_arrays():
     for batch, dtype in (
         ([1, 2], np.int64),
         ([1.0, 2.5], np.float64),
+        ([1, 2.5], np.float64),
         ([True, False], np.bool_),
+        ([True, 2], np.int64),
+        ([np.int32(1), 2], np.int64),
+        ([np.float32(1), 1.5], np.float64),
+        ([1, Tensor(np.array(2))], np.int64),
         ([np.float32(1), np.float32(2)], np.float32),
         ([np.zeros(3, np.uint8), np.ones(3, np.uint8)], np.uint8),
         ([Tensor(np.zeros((2, 2), np.float16))] * 3, np.float16),
@@ -239,6 +253,27 @@ def test_collate_structures():
     assert got["a"][0].tolist() == [1, 2] and got["a"][1] == ["u", "v"]
     assert got["b"].x.tolist() == [1.0, 2.0] and [t.tolist() for t in got["b"].y] == [[3, 5], [4, 6]]
     assert default_collate([b"x", b"y"]) == [b"x", b"y"]
+    assert default_collate([np.str_("a"), np.str_("b")]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("batch", "error", "message"),
+    [
+        ([1.0, None], TypeError, "float in sample 0 and NoneType in sample 1"),
+        ([1.0, "2"], TypeError, "float in sample 0 and str in sample 1"),
+        ([1, None], TypeError, "int in sample 0 and NoneType in sample 1"),
+        ([(1,), ("a",)], TypeError, "int in sample 0 and str in sample 1 of the batch at position 0"),
+        ([np.zeros(2), None], TypeError, "ndarray in sample 0 and NoneType in sample 1"),
+        ([Tensor(1.0), 2.0], TypeError, "Tensor in sample 0 and float in sample 1"),
+        ([1, np.datetime64("2020")], TypeError, "dtype datetime64"),
+        ([np.int64(1), 2**70], TypeError, "dtype object"),
+        ([2**70], OverflowError, "1180591620717411303424 is too large for int64"),
+        ([{"n": 2**63}, {"n": 1}], OverflowError, "9223372036854775808 is too large for int64 at key 'n'"),
+    ],
+)
+def test_collate_makes_no_tensor_of_what_is_not_numbers(batch, error, message):
+    with pytest.raises(error, match=message):
+        default_collate(batch)
 
 
 def test_collate_says_which_samples_differ_and_where():
@@ -307,6 +342,14 @@ def test_samplers_batch_samplers_and_collate_fn_of_ones_own():
     assert list(DataLoader(Numbers(4), batch_size=2, collate_fn=tuple)) == [(0, 1), (2, 3)]
 
 
+def test_a_sampler_can_do_without_a_length():
+    class Endless(Numbers):
+        def __len__(self):
+            raise NotImplementedError
+
+    assert epoch_of(DataLoader(Endless(0), sampler=[1, 2, 1])) == [[1], [2], [1]]
+
+
 def test_getitems_may_return_a_finished_batch():
     class Finished(Numbers):
         def __getitem__(self, index):
@@ -363,11 +406,29 @@ def test_a_finished_batch_of_the_wrong_length_is_refused(part, got):
         ({"num_workers": 1, "multiprocessing_context": "threads"}, "valid start method in .*, but got 'threads'"),
         ({"num_workers": 1, "prefetch_factor": -1}, "prefetch_factor option should be non-negative"),
         ({"seed": 1, "generator": Generator()}, "mutually exclusive with generator"),
+        ({"seed": 1.5}, r"seed option: expected an integer from .*, got 1\.5"),
+        ({"seed": "5"}, "seed option: expected an integer from .*, got '5'"),
+        ({"seed": 2**64}, "seed option: expected an integer from .*, got 18446744073709551616"),
     ],
 )
 def test_loader_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         DataLoader(Numbers(3), **arguments)
+
+
+def test_loader_takes_numpys_integers_and_no_other_generators():
+    wanted = DataLoader(Numbers(20), 4, shuffle=True, seed=5)
+    got = DataLoader(Numbers(20), 4, shuffle=True, seed=np.int64(5))
+    for loader, epoch in ((wanted, 2), (got, np.int64(2))):
+        loader.set_epoch(epoch)
+    assert got.state_dict() == wanted.state_dict() and epoch_of(got) == epoch_of(wanted)
+    got.load_state_dict({"seed": np.uint64(5), "epoch": np.int32(3), "batch": np.int64(1)})
+    assert epoch_of(got) == epoch_of(wanted)[1:]
+    for name, wrong in (("seed", "x"), ("epoch", 0.5), ("batch", -1)):
+        with pytest.raises(ValueError, match=f"load_state_dict: {name}: expected an integer from .*, got {wrong!r}"):
+            got.load_state_dict({"seed": 1, "epoch": 0, "batch": 0, name: wrong})
+    with pytest.raises(TypeError, match="generator option should be a minidl.Generator, got 5"):
+        DataLoader(Numbers(3), generator=5)
 
 
 def test_streams_have_no_order():
@@ -449,6 +510,48 @@ def test_a_sampler_of_ones_own_follows_the_loaders_seed_too(make):
     b = loader()
     b.set_epoch(1)
     assert epoch_of(b) == orders[1] != orders[0]
+
+
+class Eager(Sampler):
+    """Draws its order when it is begun, with what is there to draw with."""
+
+    def __init__(self, draw):
+        self.draw = draw
+
+    def __iter__(self):
+        return iter(self.draw())
+
+
+@pytest.mark.parametrize(
+    ("name", "draw"),
+    [
+        ("sampler", lambda: list(RandomSampler(Numbers(40)))),
+        ("sampler", lambda: random.randperm(40).tolist()),
+        ("sampler", lambda: (i for i in random.randperm(40).tolist())),
+        ("batch_sampler", lambda: list(BatchSampler(RandomSampler(Numbers(40)), 4, False))),
+        ("batch_sampler", lambda: random.randperm(40).reshape(10, 4).tolist()),
+    ],
+)
+def test_an_order_that_is_drawn_at_once_follows_the_loaders_seed_too(name, draw):
+    def orders(unrelated):
+        random.manual_seed(unrelated)
+        loader = DataLoader(Numbers(40), **{name: Eager(draw)}, seed=3)
+        return epoch_of(loader), epoch_of(loader)
+
+    assert orders(1) == orders(2) and orders(1)[0] != orders(1)[1]
+
+
+def test_a_stream_that_shuffles_when_it_is_begun_follows_the_loaders_seed_too():
+    class Shuffled(IterableDataset):
+        def __iter__(self):
+            return iter(random.randperm(40).tolist())
+
+    def orders(unrelated):
+        random.manual_seed(unrelated)
+        loader = DataLoader(Shuffled(), 4, seed=3)
+        return epoch_of(loader), epoch_of(loader)
+
+    assert orders(1) == orders(2) and orders(1)[0] != orders(1)[1]
 
 
 def test_a_loader_resumes_from_its_state():

@@ -177,6 +177,7 @@ IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
         (IMAGES, lambda c: b"", r"magic number is 0x\(nothing\)"),
         (IMAGES, lambda c: b"\0\0\x0d\x03" + c[4:], "magic number is 0x00000d03, .* unsigned bytes in 3 .* 0x00000803"),
         (IMAGES, lambda c: b"<html>404</html>", "magic number is 0x3c68746d"),
+        (IMAGES, lambda c: idx(np.zeros((7, 32, 32), np.uint8)), r"of shape \(32, 32\), expected \(28, 28\)"),
         (LABELS, lambda c: idx(np.zeros((7, 1), np.uint8)), "magic number is 0x00000802, .* 0x00000801"),
         (LABELS, lambda c: idx(np.zeros(6, np.uint8)), "7 images, but .*labels.* holds 6 labels"),
         (LABELS, lambda c: idx(np.array([0, 1, 2, 10, 4, 99, 6], np.uint8)), "label 10 of sample 3 .* 10 classes .*; 2 of 7"),

@@ -190,6 +190,20 @@ def test_an_unreadable_image_is_named(tmp_path, name):
     assert (str(again), again.path, again.index) == (str(error), error.path, 0)
 
 
+@pytest.mark.parametrize("draft", [8, (8,), (8, 8.5), "ab"])
+def test_arguments_of_wrong_types_are_refused_at_once(tree, draft):
+    with pytest.raises(TypeError, match=r"ImageFolder: draft should be \(height, width\), two integers, got "):
+        ImageFolder(tree, draft=draft)
+    with pytest.raises(TypeError, match="ImageFolder: root should be the path of a folder, got 5"):
+        ImageFolder(5)
+
+
+@pytest.mark.parametrize("index", [4, -5])
+def test_an_index_beyond_the_samples(tree, index):
+    with pytest.raises(IndexError, match=f"ImageFolder: index {index} is out of range for 4 samples"):
+        ImageFolder(tree)[index]
+
+
 def test_a_missing_file_is_named(tree):
     dataset = ImageFolder(tree)
     os.remove(dataset.samples[2][0])

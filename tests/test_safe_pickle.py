@@ -126,7 +126,8 @@ def test_nothing_else_is_read_and_nothing_is_run(tmp_path, what, protocol):
 @pytest.mark.parametrize(
     ("opcodes", "names"),
     [
-        (b"\x80\x02(cos\nsystem\nU\x04true.", r"os\.system"),
+        (b"\x80\x02(cos\nsystem\nU\x04true.", r"os\.system.* do not open it with pickle"),
+        (b"\x80\x02ccollections\ndeque\n.", r"byte 2: collections\.deque is not supported: only plain data"),
         (b"(K\x01ios\nsystem\n.", "INST"),
         (b"\x80\x02(U\x04trueo.", "OBJ"),
         (b"\x80\x02U\x01aQ.", "BINPERSID"),

@@ -136,7 +136,15 @@ def refused(value: bytes) -> dict[str, tuple[bytes, str]]:
         "posix": (make.call("posix", "system", make.text("touch it_ran")), r"posix\.system"),
         "eval": (make.call("builtins", "eval", make.text("1")), r"builtins\.eval"),
         "a whole module": (b"ctorch.nn.modules.linear\nLinear\n)\x81}b", r"torch\.nn\.modules\.linear\.Linear"),
-        "another function of PyTorch": (make.call("torch", "load", make.text("x")), r"torch\.load"),
+        "another function of PyTorch": (make.call("torch", "load", make.text("x")), r"torch\.load is not supported"),
+        "a device": (make.call("torch", "device", make.text("cpu")), r"torch\.device is not supported"),
+        "a number of another dtype": (
+            make.call(
+                "numpy.core.multiarray", "scalar", make.call("numpy", "dtype", make.text("O8"), b"K\x00", b"K\x01")
+            ),
+            "dtype 'O8'",
+        ),
+        "a number that is none": (make.call("numpy.core.multiarray", "scalar", b"K\x01", b"C\x01a"), "damaged"),
         "a tensor of no storage": (
             make.call("torch._utils", "_rebuild_tensor_v2", b"K\x00", b"K\x00", b")", b")", b"\x89", b"}"),
             r"_rebuild_tensor_v2",
@@ -309,3 +317,56 @@ def test_a_tensor_that_repeats_its_numbers_is_refused(tmp_path):
     torch.save({"a": torch.zeros(1, 3).expand(10**6, 3)}, tmp_path / "x.pth")
     with pytest.raises(ValueError, match=r"x.pth: a tensor of shape \(1000000, 3\) repeats its storage of 3 numbers"):
         load_torch(tmp_path / "x.pth")
+
+
+def test_what_is_referred_to_more_than_once_is_resolved_once(tmp_path):
+    x = [1]
+    for _ in range(16):  # 2**16 lists, if each were copied wherever it stands
+        x = [x, x]
+    got = loaded(tmp_path, make.zipped(pickle.dumps(x, 2)[2:-1], {}))
+    assert got == x and got[0] is got[1]
+    part = make.tensor("Float", "0", 2, [2], [1])
+    value = b"}(" + make.text("a") + part + b"q\x05" + make.text("b") + b"h\x05u"
+    for content in both(value, {"0": (2, np.array([1, 2], "<f4").tobytes())}):
+        got = loaded(tmp_path, content)
+        same(got, {"a": np.array([1, 2], "<f4"), "b": np.array([1, 2], "<f4")})
+        assert got["a"] is got["b"]
+
+
+@pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.25), np.int64(-3), np.bool_(True)])
+def test_numpys_single_numbers(tmp_path, number):
+    got = loaded(tmp_path, make.zipped(pickle.dumps({"accuracy": number}, 2)[2:-1], {}))
+    assert got == {"accuracy": number} and type(got["accuracy"]) is type(number)
+
+
+DEEP = b"K\x01\x85" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(12))  # pairs of one pair: 2**12 numbers to print
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        make.many(make.text("storage"), DEEP, make.text("0"), make.text("cpu"), make.integer(1)) + b"Q",
+        make.many(make.text("storage"), b"ctorch\nFloatStorage\n", DEEP, make.text("cpu"), make.integer(1)) + b"Q",
+        make.call("torch._utils", "_rebuild_tensor", make.storage("Float", "0", 1), DEEP, b")", b")"),
+        make.call("numpy", "dtype", DEEP, b"K\x00", b"K\x01"),
+        make.call("numpy", "dtype", make.text("f8"), b"K\x00", b"K\x01") + make.many(b"K\x03", DEEP) + b"b",
+    ],
+    ids=["persistent id", "key", "offset", "dtype", "state"],
+)
+def test_a_message_is_short_whatever_it_tells_of(tmp_path, value):
+    with pytest.raises(ValueError, match=r"some\.pth, at byte") as info:
+        loaded(tmp_path, make.zipped(value, {}))
+    assert len(str(info.value)) < 1000
+
+
+def test_weights_have_names_and_are_real_numbers(tmp_path):
+    value = b"}(" + make.integer(0) + GOOD + b"u"
+    for content in both(value, TWO):
+        with pytest.raises(ValueError, match=r"some\.pth: expected a name for each tensor, found 0"):
+            load_weights(make.write(tmp_path / "some.pth", content))
+    for wrong in (np.array("text"), np.array("2020", "M8[D]"), np.array(1j)):
+        np.savez(tmp_path / "some.npz", good=np.ones(2), bad=wrong)
+        with pytest.raises(
+            ValueError, match=r"some\.npz: expected numbers in 'bad', found the dtype (<U4|datetime|complex)"
+        ):
+            load_weights(tmp_path / "some.npz")

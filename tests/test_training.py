@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
+import os
 import re
+import stat
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from minidl import nn, optim
 from minidl.data import DataLoader, Subset, TensorDataset
 from minidl.datasets import FashionMini
 from minidl.io import atomic_write, safetensors
+from minidl.io.weights import load_weights
 from minidl.nn import functional as F
 from minidl.training import Callback, Trainer, accuracy, load_checkpoint, save_checkpoint, top_k_accuracy
 from minidl.transforms import RandomCrop
@@ -455,8 +459,53 @@ def test_save_and_load_weights(tmp_path):
     for name, value in model.state_dict().items():
         assert back[name].dtype == value.dtype
         assert np.array_equal(back[name].numpy(), value.numpy()), name
-    with pytest.raises(TypeError, match="'w', got list"):
-        minidl.save({"w": [1, 2]}, tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"w": [1, 2]}, "expected a Tensor or array for 'w', got list"),
+        (minidl.ones(2), "expected a dict of names and Tensors, got Tensor"),
+        ({0: minidl.ones(2)}, "expected a string for each name, got 0"),
+        ({"w": np.array([None])}, "'w' is of dtype object, expected one of bool, "),
+        ({"w": np.ones(2, np.complex128)}, "'w' is of dtype complex128, expected one of bool, "),
+    ],
+)
+def test_save_says_what_it_cannot_write(tmp_path, given, message):
+    with pytest.raises(TypeError, match=rf"^save to .*x\.safetensors: {message}"):
+        minidl.save(given, tmp_path / "x.safetensors")
+
+
+def test_a_full_disk_is_an_os_error_and_the_old_file_stays(tmp_path):
+    resource = pytest.importorskip("resource", reason="limits of POSIX")
+    path = tmp_path / "x.safetensors"
+    minidl.save({"w": minidl.ones(2)}, path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"save to .*x\.safetensors: the file cannot be written"):
+            minidl.save({"w": minidl.ones(1000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert minidl.load(path)["w"].tolist() == [1, 1] and list(tmp_path.iterdir()) == [path]
+
+
+def safetensors_of(kind, shape, numbers):
+    header = json.dumps({"w": {"dtype": kind, "shape": shape, "data_offsets": [0, len(numbers)]}}).encode()
+    return len(header).to_bytes(8, "little") + header + numbers
+
+
+def test_weights_of_kinds_that_numpy_does_not_have(tmp_path):
+    wanted = np.array([[1.0, -2.5, 3.0e38], [np.inf, 2.0**-130, 0]], np.float32)
+    wanted = (wanted.view(np.uint32) >> 16 << 16).view(np.float32)
+    halves = (wanted.view(np.uint32) >> 16).astype("<u2")
+    path = tmp_path / "some.safetensors"
+    path.write_bytes(safetensors_of("BF16", [2, 3], halves.tobytes()))
+    for back in (minidl.load(path)["w"], load_weights(path)["w"]):
+        assert back.dtype == np.float32 and np.array_equal(back.numpy(), wanted)
+    path.write_bytes(safetensors_of("F8_E4M3", [2], b"ab"))
+    with pytest.raises(ValueError, match=r"some\.safetensors: 'w' is of dtype F8_E4M3"):
+        minidl.load(path)
 
 
 def test_atomic_write_leaves_the_old_file_when_the_new_one_fails(tmp_path):
@@ -472,6 +521,20 @@ def test_atomic_write_leaves_the_old_file_when_the_new_one_fails(tmp_path):
         fail()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions and symbolic links")
+def test_atomic_write_keeps_permissions_and_links(tmp_path):
+    link, file = tmp_path / "latest.txt", tmp_path / "runs" / "one"
+    link.symlink_to("runs/one")
+    for mode in (None, 0o600, 0o664):
+        if mode is not None:
+            file.chmod(mode)
+        with atomic_write(link) as temporary:
+            assert temporary.suffix == ".txt" and temporary.parent == file.parent
+            temporary.write_text(str(mode))
+        assert link.is_symlink() and file.read_text() == str(mode)
+        assert mode is None or stat.S_IMODE(file.stat().st_mode) == mode
 
 
 def test_pictures_are_drawn_or_a_line_says_why_not(tmp_path, capsys, monkeypatch):

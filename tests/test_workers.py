@@ -11,6 +11,7 @@ import random as python_random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -204,6 +205,18 @@ def test_out_of_order_nothing_is_lost_and_a_slow_worker_holds_up_nobody() -> Non
     order = [int(batch[0]) for batch in loader]
     assert sorted(order) == list(range(12)) and order[-2:] == [0, 2]  # worker 0 had both
     assert [int(b[0]) for b in DataLoader(Slow(12), 1, num_workers=2)] == list(range(12))
+
+
+@fork
+def test_out_of_order_there_is_no_state_in_the_middle_of_an_epoch() -> None:
+    loader = DataLoader(Divided(), 4, num_workers=2, in_order=False, seed=1)
+    assert loader.state_dict() == {"seed": 1, "epoch": 0, "batch": 0}
+    batches = iter(loader)
+    next(batches)
+    with pytest.raises(RuntimeError, match="epoch 0 has begun and not ended, and with in_order=False"):
+        loader.state_dict()
+    list(batches)
+    assert loader.state_dict() == {"seed": 1, "epoch": 1, "batch": 0}
 
 
 @fork
@@ -434,6 +447,28 @@ def test_without_workers_the_exception_itself_says_which_sample() -> None:
 
 
 @fork
+def test_an_exception_keeps_its_attributes() -> None:
+    error = LookupError("no such file")
+    error.path, error.lock = "a.png", threading.Lock()  # type: ignore[attr-defined]  (and a lock cannot be sent)
+    with pytest.raises(LookupError) as caught:
+        run_through(Failing(fail(error)))
+    assert vars(caught.value) == {"path": "a.png"}
+
+
+@fork
+@pytest.mark.parametrize("workers", [0, 2])
+def test_stop_iteration_does_not_pass_for_the_end(workers: int) -> None:
+    def collate(samples):
+        return next(index for _, index, _ in samples if index < 4)
+
+    message = r"while fetching sample{} \(batch 2 of epoch 0\)"
+    with pytest.raises(RuntimeError, match=message.format(" 5")):
+        list(DataLoader(Failing(fail(StopIteration())), 2, num_workers=workers))
+    with pytest.raises(RuntimeError, match=message.format("s 4, 5")):
+        list(DataLoader(Numbers(6), 2, num_workers=workers, collate_fn=collate))
+
+
+@fork
 def test_an_exception_that_is_no_module_s_is_one_that_it_is_derived_from() -> None:
     class Local(LookupError):
         pass
@@ -518,6 +553,8 @@ def test_a_worker_that_hangs_is_given_up_after_the_timeout(stubborn: bool) -> No
 def test_a_failing_worker_init_fn_is_reported() -> None:
     with pytest.raises(ZeroDivisionError, match=r"worker process 0(.|\n)*1 / 0"):
         run_through(Numbers(8), worker_init_fn=lambda worker: 1 / 0)
+    with pytest.raises(RuntimeError, match="Caught StopIteration in DataLoader worker process 0"):
+        run_through(Numbers(8), worker_init_fn=lambda worker: next(iter(())))
 
 
 @fork
@@ -531,9 +568,40 @@ def test_what_a_worker_knows_of_itself() -> None:
         get_worker_info().dataset.told = 10 + worker
 
     assert get_worker_info() is None
-    loader = DataLoader(Telling(4), 1, num_workers=2, seed=100, worker_init_fn=tell)
+    loader = DataLoader(Telling(4), 1, num_workers=2, worker_init_fn=tell)
     rows = [[part.item() for part in batch] for batch in loader]
-    assert rows == [[w, 2, 100 + w, True, 10 + w, 1] for w in (0, 1, 0, 1)]
+    first = rows[0][2]
+    assert rows == [[w, 2, first + w, True, 10 + w, 1] for w in (0, 1, 0, 1)]
+
+
+class DrawingElsewhere(Numbers):
+    """Sample i: the worker's seed, and numbers that a dataset may draw without a loader's knowledge."""
+
+    def __getitem__(self, index):
+        return get_worker_info().seed, python_random.random(), np.random.rand(), minidl.default_generator.numpy.random()
+
+
+class Permuting(IterableDataset):
+    """Draws the order when it is begun."""
+
+    def __iter__(self):
+        return iter(minidl.randperm(8).tolist())
+
+
+@fork
+@pytest.mark.parametrize("dataset", [DrawingElsewhere(3), Permuting()])
+def test_workers_draw_anew_in_each_epoch_whether_they_are_kept_or_not(dataset: Dataset) -> None:
+    def drawn(persistent: bool) -> list[object]:
+        loader = DataLoader(dataset, None, num_workers=2, persistent_workers=persistent, seed=5)
+        epochs = []
+        for epoch in (0, 1, 1, 2):
+            loader.set_epoch(epoch)
+            epochs.append(list(loader))
+        return epochs
+
+    zero, one, again, two = fresh = drawn(persistent=False)
+    assert drawn(persistent=True) == fresh
+    assert zero != one == again != two != zero
 
 
 @fork

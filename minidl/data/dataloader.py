@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
 import operator
@@ -14,7 +15,7 @@ import numpy as np
 from minidl import random
 from minidl.data.collate import default_collate, default_convert
 from minidl.data.dataset import Dataset, IterableDataset, is_keyed
-from minidl.data.fetch import EndOfStream, Fetcher, Job, NoBatch, Repeats, order_of
+from minidl.data.fetch import EndOfStream, Fetcher, Job, NoBatch, Repeats, order_of, seed_of_worker
 from minidl.data.pool import Epoch, Pool
 from minidl.data.sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, ordering
 from minidl.data.worker import Setup
@@ -50,17 +51,21 @@ class DataLoader(Generic[T]):
             PyTorch it is drawn from once, when the first epoch begins, and the order of later epochs follows from that
             seed.
         prefetch_factor: batches that each worker makes ahead (default 2).
-        persistent_workers: keep the workers from epoch to epoch.
-        in_order: False hands batches out as they are finished, in an order that is not reproducible.
+        persistent_workers: keep the workers from epoch to epoch. ``random``, ``numpy.random`` and minidl's generator are seeded
+            anew in each, as in workers that are started for it; ``worker_init_fn`` is called once.
+        in_order: False hands batches out as they are finished, in an order that is not reproducible, so that nobody can go on
+            in the middle of an epoch.
         seed: an integer of 64 bits.
 
     Raises:
-        ValueError: if arguments exclude each other, or a random order of an empty dataset is asked for.
-        TypeError: if ``num_workers`` is not an integer.
+        ValueError: if arguments exclude each other, or ``seed`` is not an integer of 64 bits, or a random order of an empty
+            dataset is asked for.
+        TypeError: if ``num_workers`` is not an integer, or ``generator`` not a Generator.
         RuntimeError: while iterating, if a worker dies or does not answer within ``timeout``; the message names the worker
             and what it worked on.
 
-    An exception in a worker arrives with its own class, the worker's number, the traceback there and the sample's index.
+    An exception in a worker arrives with its own class and attributes (those that can be pickled), the worker's number, the
+    traceback there and the sample's index.
 
     A dataset that fetches whole batches (``__getitems__``, see ``Dataset``) is asked for them. If it returns a finished
     batch (a tuple) and there is a ``collate_fn``, that gets a list of the batch's rows, each a tuple.
@@ -97,6 +102,8 @@ class DataLoader(Generic[T]):
         _check_workers(num_workers, timeout, prefetch_factor, persistent_workers, multiprocessing_context)
         if seed is not None and generator is not None:
             raise ValueError("seed option is mutually exclusive with generator, which a seed is drawn from")
+        if not isinstance(generator, random.Generator | None):
+            raise TypeError(f"generator option should be a minidl.Generator, got {generator!r}")
         iterable = isinstance(dataset, IterableDataset)
         if iterable:
             for name, value in {"shuffle": shuffle or None, "sampler": sampler, "batch_sampler": batch_sampler}.items():
@@ -141,7 +148,7 @@ class DataLoader(Generic[T]):
         self.in_order = in_order
         self.epoch = 0
         self._iterable = iterable
-        self._seed = seed
+        self._seed = None if seed is None else _seed_of("seed option", seed)
         self._done = 0  # batches of the coming epoch that have been handed out before
         self._running: _Progress | None = None
         self._pool: Pool | None = None
@@ -159,8 +166,7 @@ class DataLoader(Generic[T]):
         Raises:
             ValueError: if it is not an integer from 0 to 2**32 - 1.
         """
-        if not isinstance(epoch, int) or not 0 <= epoch < 2**32:
-            raise ValueError(f"set_epoch: expected an integer from 0 to 2**32 - 1, got {epoch!r}")
+        epoch = _integer("set_epoch", epoch, 0, 32)
         if epoch != self.epoch:
             self._done = 0
         self.epoch = epoch
@@ -170,8 +176,16 @@ class DataLoader(Generic[T]):
 
         In the middle of an epoch this is the epoch that the newest iterator is in, and after it the next one. A sampler or
         dataset with a state of its own (other than the seed) has to be saved beside it.
+
+        Raises:
+            RuntimeError: in the middle of an epoch, if workers hand out batches as they come (``in_order=False``).
         """
         if self._running is not None:
+            if self.num_workers > 0 and not self.in_order:
+                raise RuntimeError(
+                    f"state_dict: epoch {self._running.epoch} has begun and not ended, and with in_order=False it is unknown "
+                    "which of its batches come first. Ask after the epoch, or use in_order=True."
+                )
             return {"seed": self.seed, "epoch": self._running.epoch, "batch": self._running.batches}
         return {"seed": self.seed, "epoch": self.epoch, "batch": self._done}
 
@@ -182,10 +196,9 @@ class DataLoader(Generic[T]):
         Raises:
             KeyError, ValueError: if it is no such dict.
         """
-        seed, epoch, batch = state_dict["seed"], state_dict["epoch"], state_dict.get("batch", 0)
-        if not isinstance(batch, int) or batch < 0:
-            raise ValueError(f"load_state_dict: batch should be an integer >= 0, got {batch!r}")
-        self.set_epoch(epoch)
+        seed = _seed_of("load_state_dict: seed", state_dict["seed"])
+        batch = _integer("load_state_dict: batch", state_dict.get("batch", 0), 0, 63)
+        self.set_epoch(_integer("load_state_dict: epoch", state_dict["epoch"], 0, 32))
         self._seed, self._done, self._running = seed, batch, None
 
     def __len__(self) -> int:
@@ -207,7 +220,7 @@ class DataLoader(Generic[T]):
         pool = self._pool
         keep = self.persistent_workers
         if not keep or pool is None or not pool.alive or pool.busy:  # or else another iterator uses it
-            pool = Pool(self._setups(), self.multiprocessing_context, self.timeout)
+            pool = Pool(self._setups(epoch), self.multiprocessing_context, self.timeout)
             if keep:
                 self._pool = pool
         assert self.prefetch_factor is not None
@@ -232,17 +245,22 @@ class DataLoader(Generic[T]):
                 del batch  # else it would live until the next one is there
                 yield job.number + 1, made.pop()
 
-    def _setups(self) -> list[Setup]:
+    def _setups(self, epoch: int) -> list[Setup]:
         n = self.num_workers
         common = self.dataset, self.collate_fn, self.batch_size, self.drop_last
-        return [Setup(*common, i, n, (self.seed + i) % 2**63, None, self.worker_init_fn) for i in range(n)]
+        seeds = [seed_of_worker(self.seed, epoch, i) for i in range(n)]
+        return [Setup(*common, i, n, seeds[i], None, self.worker_init_fn) for i in range(n)]
 
     def _jobs(self, epoch: int, done: int) -> Iterator[Job]:
         """What is to be fetched by indices, from batch ``done`` on."""
         order = order_of(self.seed, epoch)
         batched = self.batch_sampler is not None
-        entries: Iterator[Any] = iter(self.batch_sampler if batched else self.sampler)  # type: ignore[arg-type]
-        repeats = Repeats(operator.length_hint(self.dataset))
+        with ordering(order):
+            entries: Iterator[Any] = iter(self.batch_sampler if batched else self.sampler)  # type: ignore[arg-type]
+        length = 0
+        with contextlib.suppress(NotImplementedError):  # a sampler of one's own can do without a length
+            length = operator.length_hint(self.dataset)
+        repeats = Repeats(length)
         for number in itertools.count():
             with ordering(order):
                 entry = next(entries, None)
@@ -283,6 +301,21 @@ class _Iteration(Iterator[Any]):
                 self.loader._running = None
             raise
         return batch
+
+
+def _integer(what: str, value: Any, least: int, bits: int) -> int:
+    """``value`` as Python's integer, NumPy's too."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if not least <= number < 2**bits:
+        raise ValueError(f"{what}: expected an integer from {least} to 2**{bits} - 1, got {value!r}")
+    return number
+
+
+def _seed_of(what: str, value: Any) -> int:
+    return _integer(what, value, -(2**63), 64)
 
 
 def _check_workers(

@@ -96,6 +96,7 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
 
     Raises:
         ValueError: if the lengths (dimension 0) differ, or there is no Tensor.
+        TypeError: if one is something else, such as a NumPy array.
 
     Example:
         >>> dataset = TensorDataset(minidl.zeros(5, 3), minidl.arange(5))
@@ -106,6 +107,9 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
     tensors: tuple[Tensor, ...]
 
     def __init__(self, *tensors: Tensor) -> None:
+        for i, tensor in enumerate(tensors):
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"TensorDataset: expected Tensors, got {type(tensor).__name__} at position {i}")
         if not tensors or len({t.shape[:1] for t in tensors}) != 1 or not tensors[0].shape:
             raise ValueError(
                 f"TensorDataset: expected Tensors of equal length (dimension 0), got {[t.shape for t in tensors]}"
@@ -200,12 +204,12 @@ def random_split(
 
     Args:
         dataset: what to split.
-        lengths: how many samples each part gets; or fractions that add up to 1. A fraction is rounded down, and samples
-            left over go to the first parts, one each.
+        lengths: how many samples each part gets, whole numbers; or fractions that add up to 1. A fraction is rounded
+            down, and samples left over go to the first parts, one each.
         generator: where the permutation comes from (default: ``minidl.default_generator``).
 
     Raises:
-        ValueError: if the lengths do not add up to the dataset's, or a fraction lies outside [0, 1].
+        ValueError: if the lengths do not add up to the dataset's, or one is no whole number, or a fraction lies outside [0, 1].
 
     Example:
         >>> [len(part) for part in random_split(range(10), [0.75, 0.25])]
@@ -226,6 +230,12 @@ def random_split(
     else:
         if total != n:
             raise ValueError(f"random_split: sum of input lengths, {total}, does not equal the dataset's length, {n}")
+        for i, length in enumerate(lengths):
+            if length != int(length) or length < 0:
+                raise ValueError(
+                    f"random_split: length at index {i} is {length}, but lengths are whole numbers >= 0, or fractions that add "
+                    "up to 1"
+                )
         counts = [int(length) for length in lengths]
     order = random.randperm(n, generator=generator).tolist()
     return [

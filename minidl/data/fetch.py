@@ -52,6 +52,12 @@ def order_of(seed: int, epoch: int) -> random.Generator:
     return random.Generator().manual_seed(int(mixed[0]))
 
 
+def seed_of_worker(seed: int, epoch: int, worker: int) -> int:
+    """What a worker's generators begin an epoch with. As in PyTorch, the next worker's is larger by one."""
+    mixed = np.random.SeedSequence([seed % 2**64, epoch, 1]).generate_state(1, np.uint64)  # 1: not that of the order
+    return (int(mixed[0]) + worker) % 2**63
+
+
 class Fetcher:
     """Makes batches of a dataset.
 
@@ -166,7 +172,7 @@ class _Stream:
         taken = 0
         while taken < self.size:
             position = self.position * self.workers + self.worker
-            with draws.fetching(job.seed, job.epoch, [position]), ordering(self.order), _noting(job, [position]):
+            with ordering(self.order), draws.fetching(job.seed, job.epoch, [position]), _noting(job, [position]):
                 try:
                     sample = next(self.samples)
                 except StopIteration:
@@ -181,7 +187,10 @@ class _Stream:
 
 
 class _noting:  # noqa: N801  (a context manager, cheaper than a generator)
-    """Adds to an exception which samples were being fetched."""
+    """Adds to an exception which samples were being fetched.
+
+    A StopIteration becomes a RuntimeError, as in a generator: it would pass for the end of the epoch.
+    """
 
     def __init__(self, job: Job, indices: Sequence[Any]) -> None:
         self.job = job
@@ -194,6 +203,8 @@ class _noting:  # noqa: N801  (a context manager, cheaper than a generator)
         if isinstance(error, Exception):
             which = f"sample {self.indices[0]!r}" if len(self.indices) == 1 else f"samples {_listed(self.indices)}"
             note = f"minidl: while fetching {which} (batch {self.job.number} of epoch {self.job.epoch})"
+            if isinstance(error, StopIteration):
+                raise RuntimeError(f"the dataset or collate_fn raised {error!r}; {note}") from error
             if not any(n.startswith("minidl: while fetching") for n in getattr(error, "__notes__", ())):
                 error.add_note(note)
 

@@ -20,15 +20,16 @@ _order: ContextVar[random.Generator | None] = ContextVar("minidl_generator_of_th
 
 @contextmanager
 def ordering(generator: random.Generator) -> Iterator[None]:
-    """While the block runs, samplers without a generator of their own draw from this one.
+    """While the block runs, samplers without a generator of their own draw from this one, as do ``minidl.randperm`` and its like.
 
     The DataLoader enters it with the generator of (seed, epoch). That way the order depends on nothing else, also for
     a sampler that the user made.
     """
-    token = _order.set(generator)
+    token, of_sample = _order.set(generator), random.generator_of_sample.set(lambda: generator)
     try:
         yield
     finally:
+        random.generator_of_sample.reset(of_sample)
         _order.reset(token)
 
 

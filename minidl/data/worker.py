@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import random as python_random
 import signal
 import sys
@@ -19,7 +20,7 @@ import numpy as np
 from minidl import random
 from minidl.backend import set_num_threads
 from minidl.data.dataset import Dataset
-from minidl.data.fetch import EndOfStream, Fetcher, Job, NoBatch
+from minidl.data.fetch import EndOfStream, Fetcher, Job, NoBatch, seed_of_worker
 from minidl.data.shared import Sender, remove_folder
 from minidl.data.skipped import Watch
 
@@ -32,8 +33,8 @@ class WorkerInfo(NamedTuple):
     Attributes:
         id: the worker's number, from 0.
         num_workers: how many there are.
-        seed: the seed of this worker's ``minidl.default_generator``. (Transforms do not draw from it, see
-            ``minidl.data.draws``.)
+        seed: what this worker's ``minidl.default_generator``, ``random`` and ``numpy.random`` began the epoch with; another one
+            in each epoch. (Transforms do not draw from them, see ``minidl.data.draws``.)
         dataset: the worker's copy of the dataset.
     """
 
@@ -80,14 +81,24 @@ class Failure(NamedTuple):
     worker: int
     kind: type[Any]
     text: str  # the traceback, with the notes
+    attributes: dict[str, bytes]  # of the exception, pickled
 
     def as_error(self) -> BaseException:
         """An exception of the same class, with the worker and the traceback as its message.
 
         Of the nearest class above that can be made of a message, or else a RuntimeError.
         """
+        error = self._of_class_nearby()
+        for name, pickled in self.attributes.items():
+            if name not in error.__dict__:  # else what is made of the message already
+                error.__dict__[name] = pickle.loads(pickled)
+        return error
+
+    def _of_class_nearby(self) -> BaseException:
+        """Without the attributes."""
         message = f"Caught {self.kind.__name__} in DataLoader worker process {self.worker}.\nOriginal {self.text}"
-        for kind in self.kind.__mro__:
+        ends = issubclass(self.kind, StopIteration)  # it would pass for the end of the epoch
+        for kind in () if ends else self.kind.__mro__:
             if kind is Exception:
                 break
             if kind is KeyError:  # it would print the message's repr
@@ -121,10 +132,8 @@ def run(channel: connection.Connection, others: list[connection.Connection], set
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business; it ends the workers
     _end_with_parent(setup.folder)
     set_num_threads(1)  # the other cores belong to the other workers
-    random.manual_seed(setup.seed)
-    python_random.seed(setup.seed)
-    np.random.seed(setup.seed % 2**32)
     _info = WorkerInfo(setup.worker, setup.workers, setup.seed, setup.dataset)
+    _seed(setup.seed)
     sender = Sender(setup.folder, f"{setup.worker}")
     fetcher = Fetcher(
         setup.dataset, setup.collate_fn, setup.batch_size, setup.drop_last, setup.worker, setup.workers, sender.placing
@@ -143,14 +152,28 @@ def run(channel: connection.Connection, others: list[connection.Connection], set
         channel.close()
 
 
+def _seed(seed: int) -> None:
+    """Seed all that the dataset may draw from, and let ``get_worker_info`` tell of it."""
+    global _info
+    assert _info is not None
+    _info = _info._replace(seed=seed)
+    random.manual_seed(seed)
+    python_random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
 def _serve(channel: Any, worker: int, fetcher: Fetcher, sender: Sender, begun: Failure | None) -> None:
     skipped = Watch(fetcher.dataset)
+    served = 1  # the iteration that it works for: it was started and seeded for the pool's first
     while True:
         order = channel.recv()
         if order is None:
             return
         serial, job, freed = order
         assert isinstance(job, Job)
+        if serial != served:  # a further epoch: it draws what a worker draws that is started for it
+            _seed(seed_of_worker(job.seed, job.epoch, worker))
+        served = serial
         sender.take_back(freed)
         answer: Any = begun
         if begun is None:
@@ -169,7 +192,19 @@ def _failure(worker: int, error: Exception) -> Failure:
         text = f"Traceback (the end of it):\n{text[-TOO_LONG:]}"
     # A class that was made in a function cannot be sent; one of those it is derived from can.
     kind = next(c for c in type(error).__mro__ if getattr(sys.modules.get(c.__module__), c.__qualname__, None) is c)
-    return Failure(worker, kind, text)
+    return Failure(worker, kind, text, {name: sent for name, x in vars(error).items() if (sent := _pickled(name, x))})
+
+
+def _pickled(name: str, attribute: Any) -> bytes | None:
+    """An exception's attribute, if it can be sent; the notes are in the text."""
+    if name == "__notes__":
+        return None
+    try:
+        pickled = pickle.dumps(attribute)
+        pickle.loads(pickled)
+    except Exception:  # whatever a class does to be pickled
+        return None
+    return pickled
 
 
 def _end_with_parent(folder: str | None) -> None:

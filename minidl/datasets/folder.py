@@ -78,6 +78,7 @@ class DatasetFolder(VisionDataset):
     Raises:
         FileNotFoundError: if there is no class folder, or one without samples (unless ``allow_empty``).
         ValueError: if neither or both of ``extensions`` and ``is_valid_file`` are given, or ``on_error`` is unknown.
+        TypeError: if ``root`` is no path.
 
     Example:
         >>> arrays = DatasetFolder("data/train", loader=np.load, extensions=(".npy",))  # doctest: +SKIP
@@ -95,6 +96,8 @@ class DatasetFolder(VisionDataset):
         *,
         on_error: str = "raise",
     ) -> None:
+        if not isinstance(root, (str, os.PathLike)):
+            raise TypeError(f"{type(self).__name__}: root should be the path of a folder, got {root!r}")
         super().__init__(root, transform=transform, target_transform=target_transform)
         if on_error not in ("raise", "skip"):
             raise ValueError(f"{type(self).__name__}: on_error should be 'raise' or 'skip', got {on_error!r}")
@@ -180,7 +183,10 @@ class DatasetFolder(VisionDataset):
     def _load(self, index: int) -> tuple[Any, int]:
         """The sample and its label; with "skip", of the next one that can be read."""
         n = len(self.samples)
-        start = range(n)[operator.index(index)]  # negative indices count from the end; IndexError beyond it
+        start = operator.index(index)
+        if not -n <= start < n:
+            raise IndexError(f"{type(self).__name__}: index {start} is out of range for {n} samples")
+        start %= n  # negative indices count from the end
         first: UnreadableSampleError | None = None
         for i in itertools.chain(range(start, n), range(start)):
             path, label = self.samples[i]
@@ -231,6 +237,7 @@ class ImageFolder(DatasetFolder):
 
     Raises:
         ValueError: if ``draft`` is given with another loader. And as ``DatasetFolder``.
+        TypeError: if ``draft`` is no pair of integers. And as ``DatasetFolder``.
 
     Example:
         >>> dataset = ImageFolder("hymenoptera_data/train")  # doctest: +SKIP
@@ -255,6 +262,8 @@ class ImageFolder(DatasetFolder):
                 raise ValueError(
                     "ImageFolder: draft is for the default loader; open your images with Image.draft yourself"
                 )
+            if not isinstance(draft, Sequence) or [isinstance(n, int) for n in draft] != [True, True]:
+                raise TypeError(f"ImageFolder: draft should be (height, width), two integers, got {draft!r}")
             loader = functools.partial(default_loader, draft=draft)
         super().__init__(
             root,

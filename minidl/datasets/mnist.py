@@ -99,6 +99,8 @@ class MNIST(InMemoryDataset):
         images, labels = read_idx(found[0], 3), read_idx(found[1], 1)
         if len(images) != len(labels):
             raise ValueError(f"{found[0]} holds {len(images)} images, but {found[1]} holds {len(labels)} labels")
+        if images.shape[1:] != (28, 28):
+            raise ValueError(f"{found[0]}: the images are of shape {images.shape[1:]}, expected (28, 28)")
         check_labels(labels, len(self.classes), found[1])
         self._check_maker(found[1])
         self.data = Tensor.wrap(images)

@@ -12,6 +12,7 @@ import math
 import os
 import pickletools
 import re
+import reprlib
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -49,6 +50,7 @@ class _Dtype:
 
 
 _MARK = object()
+brief = reprlib.repr  # in messages: what a small file builds of parts that it shares may take for ever to print
 
 
 def read(path: str | os.PathLike[str]) -> Any:
@@ -136,7 +138,8 @@ class Machine:
         elif name == "STACK_GLOBAL":
             push(self.named(*self.pop(2)))
         elif name == "REDUCE":
-            push(self.reduce(*self.pop(2)))
+            called, arguments = self.pop(2)
+            push(self.reduce(_as(Name, called), arguments))
         elif name == "BUILD":
             self.build(*self.pop(2))
         elif name == "BINPERSID":
@@ -148,13 +151,15 @@ class Machine:
         """A global, if it is one that means something here."""
         name = Name(_as(str, module), _as(str, attribute))
         if name not in KNOWN and name not in self.known:
+            if name.module.split(".")[0] in ("torch", "numpy", "collections"):  # as a rule a harmless thing
+                raise RefusedError(f"{module}.{attribute} is not supported: only plain data and numbers are read")
             raise RefusedError(
                 f"the global {module}.{attribute} is not allowed: reading plain data needs nothing but NumPy's arrays. "
                 "The file may try to run a program; do not open it with pickle"
             )
         return name
 
-    def reduce(self, name: Any, arguments: Any) -> Any:
+    def reduce(self, name: Name, arguments: Any) -> Any:
         """What a call stands for. (Nothing is called.)"""
         return _reduce(name, arguments)
 
@@ -200,10 +205,11 @@ class Machine:
         if isinstance(thing, _Dtype):
             _, thing.order, *others = _as(tuple, state)
             if thing.order not in ("<", ">", "|", "=") or any(x not in (None, -1, 0) for x in others):
-                raise RefusedError(f"a dtype with the state {state!r} is not one of plain numbers")
+                raise RefusedError(f"a dtype with the state {brief(state)} is not one of plain numbers")
             self.stack.append(thing)
         elif isinstance(thing, _Array):
-            array = _array(*_as(tuple, state))
+            _, *described = _as(tuple, state)  # the version comes first
+            array = array_of(*described)
             self.stack.append(array)
             for place in thing.places:
                 self.memo[place] = array
@@ -226,7 +232,7 @@ def _as(kind: type[Any], value: Any) -> Any:
     return value
 
 
-def _reduce(name: Any, arguments: Any) -> Any:
+def _reduce(name: Name, arguments: Any) -> Any:
     """What a call in NumPy's pattern stands for. (Nothing is called.)"""
     if name in RECONSTRUCT and arguments in ((NDARRAY, (0,), b"b"), (NDARRAY, (0,), "b")):
         return _Array()
@@ -234,19 +240,19 @@ def _reduce(name: Any, arguments: Any) -> Any:
         code = arguments[0]
         if type(code) is str and PLAIN.fullmatch(code):
             return _Dtype(code)
-        raise RefusedError(f"an array of dtype {code!r} is not allowed, only numbers are")
+        raise RefusedError(f"an array of dtype {brief(code)} is not allowed, only numbers are")
     if name == ENCODE and type(arguments) is tuple and arguments[1:] == ("latin1",):
         return _as(str, arguments[0]).encode("latin-1")
-    called = ".".join(name) if isinstance(name, Name) else type(name).__name__
-    raise RefusedError(f"the call of {called} is not NumPy's way to write arrays")
+    raise RefusedError(f"the call of {'.'.join(name)} is not NumPy's way to write arrays")
 
 
-def _array(_version: Any, shape: Any, dtype: Any, fortran: Any, values: Any) -> np.ndarray:
+def array_of(shape: Any, dtype: Any, fortran: Any, values: Any) -> np.ndarray:
+    """An array as NumPy describes it in a pickle."""
     order = {"|": "", "=": "="}.get(_as(_Dtype, dtype).order, dtype.order)
     plain = np.dtype(order + dtype.code)
     content = values.encode("latin-1") if type(values) is str else _as(bytes, values)
     if not all(type(length) is int and length >= 0 for length in _as(tuple, shape)):
-        raise TypeError(f"shape {shape}")
+        raise TypeError(f"shape {brief(shape)}")
     if len(content) != math.prod(shape) * plain.itemsize:
         raise RefusedError(
             f"an array of shape {shape} and dtype {plain} needs {math.prod(shape) * plain.itemsize} bytes of values, "

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minidl.io.safe_pickle import Machine, Name, RefusedError, read_from
+from minidl.io.safe_pickle import Machine, Name, RefusedError, array_of, brief, read_from
 
 _DTYPES = {
     "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "BFloat16Storage": "bf16", "LongStorage": "i8",
@@ -25,6 +25,7 @@ _DTYPES = {
 }  # fmt: skip
 _TENSORS = {Name("torch._utils", "_rebuild_tensor"), Name("torch._utils", "_rebuild_tensor_v2")}
 REPEATED = 1 << 20  # numbers that a tensor may have which shows some of its storage's more than once
+_SCALAR = {Name(f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")}
 _MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -42,11 +43,12 @@ class _TensorSpec(NamedTuple):
 
 
 class _TorchMachine(Machine):
-    """Knows OrderedDicts, and the tensors of a state dict."""
+    """Knows OrderedDicts, the tensors of a state dict, and NumPy's single numbers, such as an accuracy beside it."""
 
     known = {
         Name("collections", "OrderedDict"),
         *_TENSORS,
+        *_SCALAR,
         Name("torch._utils", "_rebuild_parameter"),
         Name("torch", "Size"),
         *(Name("torch", storage) for storage in _DTYPES),
@@ -61,10 +63,10 @@ class _TorchMachine(Machine):
             or kind.attribute not in _DTYPES
             or (view and view[0] is not None)
         ):
-            raise RefusedError(f"a persistent id {identity!r} is not that of a storage")
-        return _Storage(str(key), _DTYPES[kind.attribute], int(count))
+            raise RefusedError(f"a persistent id {brief(identity)} is not that of a storage")
+        return _Storage(_key(key), _DTYPES[kind.attribute], int(count))
 
-    def reduce(self, name: Any, arguments: Any) -> Any:
+    def reduce(self, name: Name, arguments: Any) -> Any:
         if name == Name("collections", "OrderedDict") and (arguments == () or type(arguments[0]) is list):
             return self.ordered(arguments[0] if arguments else [])
         if name == Name("torch", "Size") and len(arguments) == 1:
@@ -72,10 +74,15 @@ class _TorchMachine(Machine):
         if name in _TENSORS and isinstance(arguments[0], _Storage):
             storage, offset, size, stride = arguments[:4]
             if len(size) != len(stride) or not all(type(n) is int for n in (offset, *size, *stride)):
-                raise RefusedError(f"a tensor with offset {offset!r}, size {size!r} and stride {stride!r}")
+                raise RefusedError(
+                    f"a tensor with offset {brief(offset)}, size {brief(size)} and stride {brief(stride)}"
+                )
             return _TensorSpec(storage, offset, tuple(size), tuple(stride))
         if name == Name("torch._utils", "_rebuild_parameter") and isinstance(arguments[0], _TensorSpec):
             return arguments[0]
+        if name in _SCALAR:
+            dtype, values = arguments
+            return array_of((), dtype, False, values)[()]
         return super().reduce(name, arguments)
 
     def ordered(self, pairs: list[Any]) -> dict[Any, Any]:
@@ -134,7 +141,7 @@ def _from_zip(path: str | os.PathLike[str]) -> Any:
                 read[wanted.key] = _numbers(archive.read(f"{folder}data/{wanted.key}"), wanted, order, path)
             return read[wanted.key]
 
-        return _resolve(content, storage, path)
+        return _resolve(content, lambda spec: _array(spec, storage(spec.storage), path), path, {})
 
 
 def _from_pickles(path: str | os.PathLike[str]) -> Any:
@@ -150,25 +157,31 @@ def _from_pickles(path: str | os.PathLike[str]) -> Any:
         rest = file.read()
     specs: dict[str, _Storage] = {}
 
-    def look(wanted: _Storage) -> None:
-        _agree(specs.setdefault(wanted.key, wanted), wanted, path)
+    def look(spec: _TensorSpec) -> None:
+        _agree(specs.setdefault(spec.storage.key, spec.storage), spec.storage, path)
 
-    _resolve(content, look, path, look_only=True)
+    _resolve(content, look, path, {})
     storages: dict[str, np.ndarray] = {}
     at = 0
     for key in keys:
-        wanted = specs.get(str(key))
+        wanted = specs.get(_key(key))
         if wanted is None:
             raise ValueError(f"{os.fspath(path)}: the storage {key} belongs to no tensor")
         if len(rest) < at + 8:
             raise ValueError(f"{os.fspath(path)}: the file is cut off before storage {key}")
         (count,) = struct.unpack_from(f"{order}q", rest, at)
         size = count * (2 if wanted.dtype == "bf16" else np.dtype(wanted.dtype).itemsize)
-        storages[str(key)] = _numbers(rest[at + 8 : at + 8 + size], wanted._replace(length=count), order, path)
+        storages[_key(key)] = _numbers(rest[at + 8 : at + 8 + size], wanted._replace(length=count), order, path)
         at += 8 + size
     if lost := sorted(specs.keys() - storages.keys()):
         raise ValueError(f"{os.fspath(path)}: the storages {', '.join(lost)} are not in the file")
-    return _resolve(content, lambda wanted: storages[wanted.key], path)
+    return _resolve(content, lambda spec: _array(spec, storages[spec.storage.key], path), path, {})
+
+
+def _key(key: Any) -> str:
+    if type(key) not in (str, int):
+        raise RefusedError(f"the key of a storage is a {type(key).__name__}")
+    return str(key)
 
 
 def _agree(first: _Storage, other: _Storage, path: Any) -> None:
@@ -187,27 +200,36 @@ def _numbers(content: bytes, wanted: _Storage, order: str, path: Any) -> np.ndar
     return numbers.astype(plain.newbyteorder("="), copy=False)
 
 
-def _resolve(x: Any, storage: Callable[[_Storage], Any], path: Any, look_only: bool = False) -> Any:
-    """The same structure with arrays in place of the tensors' descriptions."""
-    if isinstance(x, _TensorSpec):
-        numbers = storage(x.storage)
-        if look_only:
-            return None
-        last = x.offset + sum((n - 1) * s for n, s in zip(x.size, x.stride, strict=True)) if 0 not in x.size else -1
-        if x.offset < 0 or min(x.stride, default=0) < 0 or min(x.size, default=0) < 0 or last >= len(numbers):
-            raise ValueError(
-                f"{os.fspath(path)}: a tensor of shape {x.size} reaches beyond its storage of {len(numbers)} numbers"
-            )
-        if math.prod(x.size) > max(len(numbers), REPEATED):  # or a small file could ask for any amount of memory
-            raise ValueError(
-                f"{os.fspath(path)}: a tensor of shape {x.size} repeats its storage of {len(numbers)} numbers"
-            )
-        strides = [s * numbers.itemsize for s in x.stride]
-        return np.lib.stride_tricks.as_strided(numbers[x.offset :], x.size, strides).copy()
-    if isinstance(x, dict):
-        return {key: _resolve(value, storage, path, look_only) for key, value in x.items()}
-    if type(x) in (list, tuple):
-        return type(x)([_resolve(value, storage, path, look_only) for value in x])
-    if x is None or isinstance(x, (bool, int, float, str, bytes, np.ndarray)):
+def _array(spec: _TensorSpec, numbers: np.ndarray, path: Any) -> np.ndarray:
+    """A tensor, of memory of its own."""
+    _, offset, size, stride = spec
+    last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if 0 not in size else -1
+    if offset < 0 or min(stride, default=0) < 0 or min(size, default=0) < 0 or last >= len(numbers):
+        raise ValueError(
+            f"{os.fspath(path)}: a tensor of shape {size} reaches beyond its storage of {len(numbers)} numbers"
+        )
+    if math.prod(size) > max(len(numbers), REPEATED):  # or a small file could ask for any amount of memory
+        raise ValueError(f"{os.fspath(path)}: a tensor of shape {size} repeats its storage of {len(numbers)} numbers")
+    strides = [s * numbers.itemsize for s in stride]
+    return np.lib.stride_tricks.as_strided(numbers[offset:], size, strides).copy()
+
+
+def _resolve(x: Any, tensor: Callable[[_TensorSpec], Any], path: Any, known: dict[int, Any]) -> Any:
+    """The same structure with what ``tensor`` makes of the tensors' descriptions in their place.
+
+    What is referred to more than once is resolved once (``known``: by id), or a small file could ask for any amount of time.
+    """
+    if x is None or isinstance(x, (bool, int, float, str, bytes, np.ndarray, np.generic)):
         return x
-    raise ValueError(f"{os.fspath(path)}: holds a {type(x).__name__.strip('_')} where data or a tensor should be")
+    if id(x) in known:
+        return known[id(x)]
+    if isinstance(x, _TensorSpec):
+        resolved = tensor(x)
+    elif isinstance(x, dict):
+        resolved = {key: _resolve(value, tensor, path, known) for key, value in x.items()}
+    elif type(x) in (list, tuple):
+        resolved = type(x)([_resolve(value, tensor, path, known) for value in x])
+    else:
+        raise ValueError(f"{os.fspath(path)}: holds a {type(x).__name__.strip('_')} where data or a tensor should be")
+    known[id(x)] = resolved
+    return resolved
