@@ -183,7 +183,7 @@ def reshape(input: Any, *shape: Any) -> Any:
 
 
 def view(input: Tensor, *shape: Any) -> Tensor:
-    """``reshape``, or with a dtype the same Tensor cast to it.
+    """``reshape``. (With a dtype, which reads the memory's bits anew in PyTorch: not here.)
 
     PyTorch's ``view`` refuses where a copy is needed; here channels-last memory is common, so it copies instead.
     """
