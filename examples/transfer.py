@@ -266,8 +266,9 @@ def draw_rows(rows: list[Row], base: float, majority: str, figure: Any) -> None:
     ax = figure.subplots()
     for i, row in enumerate(rows):
         label = "mean, 95 % interval over seeds" if i == 0 else None
-        wide = None if math.isnan(row.half_width) else 100 * row.half_width
-        ax.errorbar(100 * row.mean, i, xerr=wide, fmt="ks", markersize=6, capsize=5, linewidth=1.4, label=label)
+        mean, half = 100 * row.mean, 100 * row.half_width
+        wide = None if math.isnan(half) else [[min(half, mean)], [min(half, 100 - mean)]]  # no share is above 100 %
+        ax.errorbar(mean, i, xerr=wide, fmt="ks", markersize=6, capsize=5, linewidth=1.4, label=label)
         dots = [100 * a for a in row.accuracies]
         ax.plot(dots, [i + 0.27] * len(dots), ".", color="C3", alpha=0.6, label="one seed" if i == 0 else None)
     ax.axvline(100 * base, color="0.3", linewidth=0.9, linestyle="--", label=f"always “{majority}”")
