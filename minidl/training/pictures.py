@@ -52,7 +52,7 @@ def plot_many_curves(histories: dict[str, Sequence[dict[str, float]]], path: str
                     values = [row.get(f"{part}_{name}", math.nan) for row in rows]  # a resumed run may validate no more
                     ax.plot(epochs, values, style, color=f"C{i}", marker=".", label=full)
         ax.set_xlabel("epoch")
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         ax.set_title(name)
         ax.grid(alpha=0.3)
         ax.legend(fontsize="small")
