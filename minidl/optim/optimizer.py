@@ -104,13 +104,15 @@ class Optimizer:
                 loss = closure()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            for p in params:
-                if p.grad.array.shape != p.array.shape or p.grad.array.dtype != p.array.dtype:
+            grads = [p.grad.array for p in params]
+            for p, grad in zip(params, grads, strict=True):
+                array = p.array
+                if grad.shape != array.shape or (grad.dtype is not array.dtype and grad.dtype != array.dtype):
                     raise RuntimeError(
                         f"{type(self).__name__}: a parameter of shape {p.shape} and dtype {p.dtype} has a grad of shape "
                         f"{p.grad.shape} and dtype {p.grad.dtype}"
                     )
-            self._update_all(params, [p.grad.array for p in params], group)
+            self._update_all(params, grads, group)
             for p in params:
                 p.bump_version(type(self).__name__)
         self._has_stepped = True
