@@ -265,8 +265,8 @@ def _put(self: Tensor, index: tuple[Any, ...], value: Any, name: str) -> None:
             )
         value = value.to(self.device)
     if not (mode.recording and _any_requires_grad(self, value)):
-        if not any(i is Ellipsis for i in index):
-            index = (*index, Ellipsis)  # or NumPy would take an array of one element for no number
+        if isinstance(value, Tensor) and value.ndim and value.array.size == 1 and not any(i is Ellipsis for i in index):
+            index = (*index, Ellipsis)  # or NumPy would not take it for a number
         _write(self, index, value.array if isinstance(value, Tensor) else value, name)
         return
     if is_basic(index) and isinstance(value, Tensor):
