@@ -32,9 +32,7 @@ def tables(folder: Path, engine: str, mode: str) -> list[dict[str, Any]]:
         result = json.loads(path.read_text(encoding="utf-8"))
         rows = {r["net"]: r for r in result["rows"] if (r["engine"], r["mode"]) == (engine, mode) and r["ratio"]}
         if len(rows) > len(NETS) // 2:
-            found.append(
-                {"date": datetime.fromisoformat(result["date"]), "rows": rows, "cpu": result["machine"]["cpu"]}
-            )
+            found.append({"date": datetime.fromisoformat(result["date"]), "rows": rows})
     return found
 
 

@@ -48,10 +48,7 @@ class GradientTap:
         self.input_count = len(args)
         if is_grad_enabled():
             self.watched = [i for i, x in enumerate(args) if isinstance(x, Tensor) and x.requires_grad]
-        passed = _through(args, self.watched, self._input_gradients)
-        if self.watched:
-            passed[self.watched[0]]._node.passed_on = range(len(self.watched))
-        return passed
+        return _through(args, self.watched, self._input_gradients, changeable=False)
 
     def on_outputs(self, output: Any) -> Any:
         """The output to hand to the caller. Only Tensors and tuples (or lists) of them are watched."""
@@ -90,12 +87,18 @@ class GradientTap:
         return grad_input
 
 
-def _through(values: tuple[Any, ...], positions: list[int], seen: Callable[[Gradients], Gradients]) -> tuple[Any, ...]:
-    """``values`` with the Tensors at ``positions`` led through one `PassOn` node."""
+def _through(
+    values: tuple[Any, ...], positions: list[int], seen: Callable[[Gradients], Gradients], changeable: bool = True
+) -> tuple[Any, ...]:
+    """``values`` with the Tensors at ``positions`` led through one `PassOn` node.
+
+    Not ``changeable``: they must not be changed in place, as somebody else has them, too, and would not learn of it.
+    """
     if not positions:
         return values
     passed = list(values)
     node = PassOn([values[i] for i in positions], seen)
+    node.passed_on = () if changeable else range(len(positions))
     for output, i in enumerate(positions):
         passed[i] = node.output_tensor(values[i].array, output, values[i].version)
     return tuple(passed)

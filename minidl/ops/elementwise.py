@@ -59,7 +59,7 @@ class Sub(Elementwise):
         return xp.subtract(a, b)
 
     def _promote(self, inputs):
-        if "b" in map(_kind, inputs):
+        if any(isinstance(x, bool) or (hasattr(x, "dtype") and x.dtype.kind == "b") for x in inputs):
             raise RuntimeError(
                 "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the "
                 "`~` or `logical_not()` operator instead."
@@ -110,9 +110,7 @@ class Pow(Elementwise):
     quiet = True
 
     def forward(self, xp, a, b):
-        if _kind(a) in "iub" and _kind(b) in "iub":
-            return _whole_power(xp, a, b)
-        return a**b
+        return a**b if _any_float(a, b) else _whole_power(xp, a, b)
 
     def vjp_a(self, g, a, b):
         if isinstance(b, (int, float)):
@@ -182,10 +180,6 @@ class Fmod(Elementwise):
 
     def vjp_b(self, g, a, b):
         return -g * trunc(raw(a) / raw(b))
-
-
-def _kind(x: Any) -> str:
-    return x.dtype.kind if hasattr(x, "dtype") else "b" if isinstance(x, bool) else "i" if isinstance(x, int) else "f"
 
 
 def _whole_power(xp: Any, a: Any, b: Any) -> Any:

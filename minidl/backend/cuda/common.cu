@@ -19,8 +19,10 @@ __device__ Place place(Int at, Int height, Int width, Int channels)
     return p;
 }
 
-// What a kernel may do to its result in the same pass, by its number (`THEN` in launch.py); and the cotangent before that, for g, the
-// one of what came out, y. A NaN stays.
+// What a kernel may do to its result in the same pass, numbered as in `THEN` in launch.py; and the cotangent before that, for g,
+// the one of what came out, y. A NaN stays.
+enum { NOTHING, RELU, RELU6, SIGMOID };
+
 __device__ Real limited(Real x, Real low, Real high)
 {
     const Real least = x < low ? low : x;
@@ -29,16 +31,16 @@ __device__ Real limited(Real x, Real low, Real high)
 
 __device__ Real after(Int then, Real x)
 {
-    if (then == 1) return x <= 0 ? 0 : x; // relu
-    if (then == 2) return limited(x, 0, 6); // relu6
-    return then == 3 ? 1 / (1 + exp(-x)) : x; // sigmoid, or nothing
+    if (then == RELU) return x <= 0 ? 0 : x;
+    if (then == RELU6) return limited(x, 0, 6);
+    return then == SIGMOID ? 1 / (1 + exp(-x)) : x;
 }
 
 __device__ Real before(Int then, Real g, Real y)
 {
-    if (then == 1) return y <= 0 ? 0 : g;
-    if (then == 2) return y <= 0 || y >= 6 ? 0 : g;
-    return then == 3 ? g * (y * (1 - y)) : g;
+    if (then == RELU) return y <= 0 ? 0 : g;
+    if (then == RELU6) return y <= 0 || y >= 6 ? 0 : g;
+    return then == SIGMOID ? g * (y * (1 - y)) : g;
 }
 
 // Of `count` windows, `stride` apart, the one that begins at `place`; -1 if none does.

@@ -3,13 +3,13 @@
 extern "C" __global__ void relu(const Real* x, Int size, Real* y)
 {
     const Int at = blockIdx.x * (Int)blockDim.x + threadIdx.x;
-    if (at < size) y[at] = after(1, x[at]);
+    if (at < size) y[at] = after(RELU, x[at]);
 }
 
 extern "C" __global__ void relu_grad(const Real* g, const Real* y, Int size, Real* dx)
 {
     const Int at = blockIdx.x * (Int)blockDim.x + threadIdx.x;
-    if (at < size) dx[at] = before(1, g[at], y[at]);
+    if (at < size) dx[at] = before(RELU, g[at], y[at]);
 }
 
 extern "C" __global__ void hardtanh(const Real* x, double low, double high, Int size, Real* y)
@@ -27,13 +27,13 @@ extern "C" __global__ void hardtanh_grad(const Real* g, const Real* y, double lo
 extern "C" __global__ void sigmoid(const Real* x, Int size, Real* y)
 {
     const Int at = blockIdx.x * (Int)blockDim.x + threadIdx.x;
-    if (at < size) y[at] = after(3, x[at]);
+    if (at < size) y[at] = after(SIGMOID, x[at]);
 }
 
 extern "C" __global__ void sigmoid_grad(const Real* g, const Real* y, Int size, Real* dx)
 {
     const Int at = blockIdx.x * (Int)blockDim.x + threadIdx.x;
-    if (at < size) dx[at] = before(3, g[at], y[at]);
+    if (at < size) dx[at] = before(SIGMOID, g[at], y[at]);
 }
 
 // y += bias, whose numbers belong to the columns; and then what `after` makes of it.

@@ -28,6 +28,15 @@ def empty_like(xp: Any, x: Any) -> Any:
     return xp.empty((n, h, w, c), dtype=x.dtype).transpose(0, 3, 1, 2)
 
 
+def laid_out_like(xp: Any, x: Any, other: Any) -> Any:
+    """x, or a copy of it that lies as another array of its shape and dtype does, which is dense."""
+    if x.strides == other.strides:
+        return x
+    copy = empty_like(xp, other)
+    copy[...] = x
+    return copy
+
+
 def are_alike(x: Any, *others: Any) -> bool:
     """Whether all are dense arrays of floats whose numbers lie in the same order."""
     if x.dtype.char not in "fd" or not is_dense(x):

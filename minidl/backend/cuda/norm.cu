@@ -85,7 +85,10 @@ extern "C" __global__ void inverse_deviation(const Real* variance, Int columns, 
     if (column < columns) invstd[column] = 1 / sqrt(variance[column] + eps);
 }
 
-// Sums of g, and of g * (x - mean). Where there was a `then`, y is what came of it, and g its cotangent.
+// The cotangent of what was normalised. Where there was a `then`, y is what came of it, and g its cotangent; else y is null.
+__device__ Real cotangent(const Real* g, const Real* y, Int then, Int at) { return then ? before(then, g[at], y[at]) : g[at]; }
+
+// Sums of the cotangent, and of it times (x - mean).
 extern "C" __global__ void gradient_parts(
     const Real* g, const Real* y, Int then, const Real* x, const Real* mean, Int rows, Int columns, double* parts)
 {
@@ -95,9 +98,9 @@ extern "C" __global__ void gradient_parts(
         const double middle = mean[column];
         for (Int row = first_row(); row < rows; row += row_step()) {
             const Int at = row * columns + column;
-            const double cotangent = then ? before(then, g[at], y[at]) : g[at];
-            total += cotangent;
-            product += cotangent * (x[at] - middle);
+            const double here = cotangent(g, y, then, at);
+            total += here;
+            product += here * (x[at] - middle);
         }
     }
     leave(total, product, columns, parts);
@@ -151,6 +154,6 @@ extern "C" __global__ void input_gradient(
     const Real b = -scale * inverse * inverse * sums[columns + column] / rows, c = -scale * sums[column] / rows;
     for (Int row = first_row(); row < rows; row += row_step()) {
         const Int at = row * columns + column;
-        dx[at] = a * (then ? before(then, g[at], y[at]) : g[at]) + b * (x[at] - middle) + c;
+        dx[at] = a * cotangent(g, y, then, at) + b * (x[at] - middle) + c;
     }
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minidl.backend.cuda.launch import THEN, Launcher, matrix
-from minidl.backend.cuda.layout import channels_last, empty_like
+from minidl.backend.cuda.layout import channels_last, empty_like, laid_out_like
 from minidl.backend.reference.norm import NormKernels, Running, Shape, followed, per_channel
 
 
@@ -84,7 +84,7 @@ class CudaNorm(NormKernels, Launcher):
         fits = _is_matrix(x) and axes == _all_but_channels(x) and per_channel(x, weight, mean, invstd)
         if not fits or any(a.dtype != x.dtype for a in (g, y) if a is not None):
             return super().normalize_grad(g, x, weight, mean, invstd, axes, affine, weight_shape, bias_shape, then, y)
-        g, y = (self._laid_out_like(x, a) for a in (g, y))
+        g, y = (None if a is None else laid_out_like(self.xp, a, x) for a in (g, y))
         rows, columns = _matrix(x)
         (grid, block), type_ = matrix(rows, columns), x.dtype.char
         weight, mean, invstd = _lines(weight, mean, invstd)
@@ -98,14 +98,6 @@ class CudaNorm(NormKernels, Launcher):
         given = *cotangent, x, weight, mean, invstd, sums
         self.launch("norm", "input_gradient", type_, grid, block, *given, rows, columns, dx)
         return dx, dweight, dbias
-
-    def _laid_out_like(self, x: Any, a: Any) -> Any:
-        """a, or a copy that lies in memory as x does, which is a matrix; None for None."""
-        if a is None or a.strides == x.strides:
-            return a
-        copy = empty_like(self.xp, x)
-        copy[...] = a
-        return copy
 
 
 def _is_matrix(x: Any) -> bool:
