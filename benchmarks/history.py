@@ -23,6 +23,7 @@ from benchmarks import cli
 from benchmarks.engines import ENGINES
 from benchmarks.nets import NETS
 from benchmarks.report import Table
+from benchmarks.train import limit_of
 
 
 def tables(folder: Path, engine: str, mode: str) -> list[dict[str, Any]]:
@@ -36,15 +37,19 @@ def tables(folder: Path, engine: str, mode: str) -> list[dict[str, Any]]:
     return found
 
 
-def history(found: list[dict[str, Any]]) -> Table:
+def _is_above(ratio: float, limit: float | None) -> bool:
+    return limit is not None and ratio > limit
+
+
+def history(found: list[dict[str, Any]], engine: str, mode: str) -> Table:
     """A row for each net, a column for each table."""
     dates = [(f"{table['date']:%m-%d %H:%M}", ">11") for table in found]
     shown = Table(("net", "<16"), *dates, ("limit", ">5"), ("range", ">9"))
     for net in NETS:
         rows = [table["rows"].get(net) for table in found]
         ratios = [row["ratio"] for row in rows if row]
-        limit = next((row["limit"] for row in rows if row), None)
-        cells = ["" if row is None else f"{row['ratio']:.2f}{'*' if row['within'] is False else ''}" for row in rows]
+        limit = limit_of(net, engine, mode)
+        cells = ["" if row is None else f"{row['ratio']:.2f}{'*' * _is_above(row['ratio'], limit)}" for row in rows]
         reach = f"{min(ratios):.2f}-{max(ratios):.2f}" if ratios else ""
         shown.add(net, *cells, "" if limit is None else f"{limit:.1f}", reach)
     spreads = [f"{100 * median(row['spread'] for row in table['rows'].values()):.0f}%" for table in found]
@@ -62,7 +67,8 @@ def main() -> None:
     found = tables(options.results, options.engine, options.mode)
     if not found:
         parser.error(f"no tables with {options.engine} in {options.results}")
-    print(history(found).markdown() if options.markdown else history(found).text())
+    table = history(found, options.engine, options.mode)
+    print(table.markdown() if options.markdown else table.text())
 
 
 if __name__ == "__main__":

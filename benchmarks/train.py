@@ -105,6 +105,13 @@ def row_of(net: str, mode: str, worker: Worker, answers: list[dict[str, Any]]) -
     }
 
 
+def limit_of(net: str, engine: str, mode: str) -> float | None:
+    """The largest ratio that the project allows itself; None for other engines, and for inference on NumPy alone."""
+    if engine == "minidl-numpy":
+        return NETS[net].limit_numpy if mode == "train" else None
+    return NETS[net].limit_fast if engine == "minidl" else None
+
+
 def compare(rows: list[dict[str, Any]]) -> None:
     """Add to each row of one net and mode its ratio to the faster PyTorch, the ratio's range over rounds, and the limit.
 
@@ -113,9 +120,7 @@ def compare(rows: list[dict[str, Any]]) -> None:
     peers = [row for row in rows if row["engine"] in (*PEERS, *CUDA_PEERS) and row["median"]]
     fastest = min(peers, key=lambda row: row["median"], default=None)
     for row in rows:
-        net = NETS[row["net"]]
-        numpy = net.limit_numpy if row["mode"] == "train" else None  # nothing is promised of its inference
-        row["limit"] = {"minidl": net.limit_fast, "minidl-numpy": numpy}.get(row["engine"])
+        row["limit"] = limit_of(row["net"], row["engine"], row["mode"])
         row["ratio"] = row["ratio_low"] = row["ratio_high"] = row["within"] = None
         if fastest is None or not row["median"]:
             continue
