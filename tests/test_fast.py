@@ -301,6 +301,15 @@ def test_pieces_that_two_processes_compiled_are_not_taken_for_each_other(tmp_pat
 
 
 @compiled
+def test_machine_code_from_disk_needs_no_compiler(tmp_path: Path) -> None:
+    """What Numba knows of Python and NumPy takes half a second to import: it is only needed to compile."""
+    code = ONE_PIECE + "print('numba.np.arraymath' in __import__('sys').modules, cpu.relu(x).sum() > 0)"
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "MINIDL_COMPILE_AHEAD": "0"}
+    assert run(code, **environment).stdout.split() == ["True", "True"]
+    assert run(code, **environment).stdout.split() == ["False", "True"]
+
+
+@compiled
 def test_what_kernels_call_by_name_is_compiled_anew_when_any_file_changes() -> None:
     """Numba itself would only ask for the file that it stands in, and not for those that it is made of."""
     from minidl.backend.cpu.fast import jit

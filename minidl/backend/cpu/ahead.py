@@ -1,7 +1,7 @@
 """A second process that compiles from the other end, while the first one runs into the kernels one after the other.
 
 Numba compiles one function at a time in a process, and the first training step of a convolutional net needs half a minute of
-that. So where nothing is compiled yet and there is a second core, ``start`` lets another process compile what a step needs last:
+that. So where little is compiled yet and there is a second core, ``start`` lets another process compile what a step needs last:
 the optimizer, then the gradients from the first layer's to the last one's. What it has finished the first process finds on disk.
 
 ``MINIDL_COMPILE_AHEAD=0`` turns this off. The second process says nothing, does no harm if it fails, and ends with the first one.
@@ -23,9 +23,15 @@ from minidl.backend.cpu.threads import cores
 
 SWITCH = "MINIDL_COMPILE_AHEAD"
 
+_started = False
+
 
 def start() -> subprocess.Popen[bytes] | None:
-    """Start the process, if it would help: it needs a core of its own."""
+    """Start the process, once, and if it would help: it needs a core of its own."""
+    global _started
+    if _started:
+        return None
+    _started = True
     if os.environ.get(SWITCH, "1") == "0" or cores() < 2 or not sys.executable or hasattr(sys, "frozen"):
         return None
     environment = {**os.environ, SWITCH: "0", "MINIDL_NUM_THREADS": "1"}

@@ -212,14 +212,19 @@ def start_of(bias, columns):
 _pack_rows_job, _pack_columns_job = job_of(_pack_rows), job_of(_pack_columns)
 
 
-@kernel
-def pack(team, b, turned, strips):
+@inner
+def _pack(team, b, turned, strips):
     """b in strips (⌈N/16⌉, K, 16), padded with zeros: b is (K, N), or, if ``turned``, (N, K). The team's length is ⌈N/16⌉."""
     arguments = (b, strips)
     if turned:
         run(team, _pack_columns_job(arguments), address_of(arguments))
     else:
         run(team, _pack_rows_job(arguments), address_of(arguments))
+
+
+@kernel
+def pack(team, *arguments):  # see _pack
+    _pack(team, *arguments)
 
 
 @inner
@@ -244,14 +249,11 @@ _multiply_rows_job, _multiply_columns_job = job_of(_multiply_rows), job_of(_mult
 
 
 @inner
-def _packed(team, b, turned, strips):
-    """The factor b as ``_multiply`` wants it: packed, or, if there is but one strip, as it lies, with its last columns packed."""
-    if turned or len(strips) > 1:
-        pack(team, b, turned, strips)
-        return _strips_of(strips)
+def _as_it_lies(b, strips):
+    """The factor b (K, N) as ``_multiply`` wants it, without packing more than the last columns: into the last strip."""
     lanes, rest = b.shape[1] // LANES, b.shape[1] % LANES
     for k in range(len(b) if rest else 0):
-        source, target = b[k, lanes * LANES :], strips[0, k]
+        source, target = b[k, lanes * LANES :], strips[len(strips) - 1, k]
         for j in range(LANES):
             target[j] = source[j] if j < rest else 0
     return data(b), LANES * 4, b.shape[1] * 4
@@ -268,7 +270,11 @@ def matmul(team, parts, a, b, turned, bias, rectified, strips, out):
         strips: (⌈N/16⌉, K, 16), a place for b. If it is not ``turned``, one strip is enough: then b is taken as it lies.
         out: (M, N).
     """
-    right = _packed(team, b, turned, strips)
+    if turned or len(strips) > 1:
+        _pack(team, b, turned, strips)
+        right = _strips_of(strips)
+    else:
+        right = _as_it_lies(b, strips)
     board, helpers, lanes, _ = team
     start = start_of(bias, lanes * LANES)
     rows = len(a)
@@ -289,7 +295,11 @@ def matmul_small(a, b, turned, bias, rectified, out):
     """``matmul`` in one call, for products too small to be shared."""
     lanes = (out.shape[1] + LANES - 1) // LANES
     strips = np.empty((lanes if turned else 1, a.shape[1], LANES), a.dtype)
-    right = _packed((0, 0, lanes, 1), b, turned, strips)  # by this thread alone
+    if turned:
+        _pack_columns(0, 0, 0, lanes, b, strips)
+        right = _strips_of(strips)
+    else:
+        right = _as_it_lies(b, strips)
     _multiply(a, right, strips[len(strips) - 1], start_of(bias, lanes * LANES), out)
     rectify(rectified, out)
 
@@ -355,7 +365,8 @@ def matmul_transposed(team, packers, unit, a, b, turned, bias, rectified, copies
         blocks = np.empty((1, min(unit, out.shape[1]), lanes * LANES), a.dtype)
     packed = np.zeros(len(copies), np.bool_)
     if len(copies) == 1:
-        pack(packers, a, True, copies[0])
+        whole = (a, copies[0])
+        run(packers, _pack_columns_job(whole), address_of(whole))
         packed[0] = True
     arguments = (unit, a, copies, packed, b, turned, start_of(bias, out.shape[1]), rectified, blocks, out)
     run(team, _multiply_transposed_job(arguments), address_of(arguments))

@@ -15,15 +15,19 @@ import numba
 from llvmlite import binding
 from numba import types
 from numba.core import event
+from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
+from numba.core.runtime import rtsys
 from numba.extending import intrinsic
+
+from minidl.backend.cpu import ahead
 
 _STAMP: tuple[tuple[str, float, int], ...] = tuple(
     (path.name, path.stat().st_mtime, path.stat().st_size) for path in sorted(Path(__file__).parent.glob("*.py"))
 )
-KNOWN = (0, 61), (0, 68)  # Numba's versions in which pieces can be linked as below
+IS_KNOWN = (0, 61) <= numba.version_info.short <= (0, 68)  # versions in which Numba's own parts can be exchanged as below
 _LIBERTIES: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 _OPTIONS: dict[str, Any] = {**_LIBERTIES, "nogil": True, "no_cfunc_wrapper": True}
 
@@ -31,12 +35,23 @@ _OPTIONS: dict[str, Any] = {**_LIBERTIES, "nogil": True, "no_cfunc_wrapper": Tru
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile on the first call. A product and a sum may be contracted to one rounding (FMA); no other liberty is taken."""
     compiled = numba.njit(function, cache=True, **_OPTIONS)
-    _belongs_to_all_files(compiled)
+    _keep(compiled, function)
     return compiled
 
 
-def _belongs_to_all_files(compiled: Any) -> None:
+class _Cache(FunctionCache):
+    """Numba's makes its compiler ready, which takes half a second, and then looks for machine code on disk. This one looks first."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
+
+def _keep(compiled: Any, function: Callable[..., Any]) -> None:
     """Numba asks whether a kernel's own file has changed. But it holds code of others too: so let it ask for the whole folder."""
+    if IS_KNOWN:
+        compiled._cache = _Cache(function)
     index: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(index, "_source_stamp"):
         index._source_stamp = _STAMP
@@ -81,7 +96,7 @@ class _PieceCompiler(Compiler):
 
 
 _PIECES: dict[str, Any] = {"no_cpython_wrapper": True}  # Python never calls them
-if KNOWN[0] <= numba.version_info.short <= KNOWN[1]:
+if IS_KNOWN:
     _PIECES["pipeline_class"] = _PieceCompiler
 
 
@@ -115,7 +130,9 @@ def symbol(function: Callable[..., None]) -> Any:
     count = function.__code__.co_argcount
     compiled = CFunc(function, ((types.int64,) * count, types.void), {}, _LIBERTIES)  # as ``numba.cfunc`` does
     compiled.enable_caching()
-    _belongs_to_all_files(compiled)
+    _keep(compiled, function)
+    if not is_kept(compiled):  # these are the first to be compiled: so nothing is
+        ahead.start()
     compiled.compile()
     _kept.append(compiled)
     name = f"minidl_{function.__name__}"

@@ -156,30 +156,41 @@ def _repeat(v, repeats):
     """v, ``repeats`` times in a row."""
     if repeats == 1:
         return v
-    out = np.empty((repeats, v.size), v.dtype)
+    out = np.empty(repeats * v.size, v.dtype)
     for i in range(repeats):
+        line = out[i * v.size :]
         for k in range(v.size):
-            out[i, k] = v[k]
-    return out.reshape(-1)
+            line[k] = v[k]
+    return out
 
 
-@kernel
-def normalize(team, x, repeats, mean, scale, shift, then, y):
+@inner
+def _normalize_all(team, x, repeats, mean, scale, shift, then, y):
     """y = (x − mean) · scale + shift, for mean, scale and shift of every channel; for ``then`` see ``_normalize``."""
     arguments = (x, _repeat(mean, repeats), _repeat(scale, repeats), _repeat(shift, repeats), then, y)
     run(team, _normalize_job(arguments), address_of(arguments))
     hold(arguments)
 
 
-@kernel
-def normalize_by(team, x, repeats, weight, bias, mean, variance, eps, then, y, invstd):
+@inner
+def _normalize_by(team, x, repeats, weight, bias, mean, variance, eps, then, y, invstd):
     """Normalisation by given statistics (C); weight and bias may be empty. Fills y and invstd; ``then`` as in ``_normalize``."""
     scale, shift = np.empty(mean.size, x.dtype), np.empty(mean.size, x.dtype)
     for k in range(mean.size):
         invstd[k] = 1 / np.sqrt(variance[k] + x.dtype.type(eps))
         scale[k] = invstd[k] * weight[k] if weight.size else invstd[k]
         shift[k] = bias[k] if bias.size else 0
-    normalize(team, x, repeats, mean, scale, shift, then, y)
+    _normalize_all(team, x, repeats, mean, scale, shift, then, y)
+
+
+@kernel
+def normalize(team, *arguments):  # see _normalize_all
+    _normalize_all(team, *arguments)
+
+
+@kernel
+def normalize_by(team, *arguments):  # see _normalize_by
+    _normalize_by(team, *arguments)
 
 
 @kernel
@@ -219,7 +230,7 @@ def normalize_batch(
         for k in range(channels):
             running_mean[k] = keep * running_mean[k] + fresh * mean[k]
             running_variance[k] = keep * running_variance[k] + unbiased * variance[k]
-    normalize_by(team, x, repeats, weight, bias, mean, variance, eps, then, y, invstd)
+    _normalize_by(team, x, repeats, weight, bias, mean, variance, eps, then, y, invstd)
 
 
 @kernel

@@ -14,8 +14,8 @@ from minidl.backend.cpu.fast.jit import inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 
-@kernel
-def unfold_rows(x, first, last, out_height, stride, padding, dilation, windows):
+@inner
+def _unfold(x, first, last, out_height, stride, padding, dilation, windows):
     """Copy the windows of the output rows ``first`` to ``last`` (counted through all images).
 
     Args:
@@ -67,9 +67,9 @@ def unfold_rows(x, first, last, out_height, stride, padding, dilation, windows):
                             a[k] = b[k]
 
 
-@kernel
-def fold_images(windows, stride, padding, dilation, x):
-    """The transpose of ``unfold_rows``: add the windows (N, OH, OW, KH, KW, C) of whole images to x, which it clears first."""
+@inner
+def _fold(windows, stride, padding, dilation, x):
+    """The transpose of ``_unfold``: add the windows (N, OH, OW, KH, KW, C) of whole images to x, which it clears first."""
     n, out_height, out_width, kh, kw, c = windows.shape
     _, height, width, _ = x.shape
     source, target = windows.reshape(-1), x.reshape(-1)
@@ -95,6 +95,16 @@ def fold_images(windows, stride, padding, dilation, x):
                         a[k] += b[k]
 
 
+@kernel
+def unfold_rows(*arguments):  # see _unfold
+    _unfold(*arguments)
+
+
+@kernel
+def fold_images(*arguments):  # see _fold
+    _fold(*arguments)
+
+
 # Bodies: what one part does, see ``team.py``. ``geometry`` is (stride, padding, dilation); windows are for each thread.
 
 
@@ -104,7 +114,7 @@ def _rows(x, a, b, height, width, size, geometry, plain, windows):
     if plain:
         return x.reshape(-1, size)[a * width : b * width]
     stride, padding, dilation = geometry
-    unfold_rows(x, a, b, height, stride, padding, dilation, windows)
+    _unfold(x, a, b, height, stride, padding, dilation, windows)
     return windows.reshape(-1, size)[: (b - a) * width]
 
 
@@ -133,7 +143,7 @@ def _spread(who, part, first, last, g, strips, start, geometry, plain, step, win
         else:
             here = windows[who, : b - a]
             matmul_strips(rows, strips, start, here.reshape(len(rows), -1))
-            fold_images(here, stride, padding, dilation, x[a:b])
+            _fold(here, stride, padding, dilation, x[a:b])
 
 
 @inner

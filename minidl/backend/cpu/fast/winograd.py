@@ -36,6 +36,15 @@ def _apply(transform, source, at, target, to, length):
 
 
 @inner
+def _multiples(count, step):
+    """0, step, 2 · step, … (``np.arange`` takes long to compile.)"""
+    out = np.empty(count, np.int64)
+    for i in range(count):
+        out[i] = i * step
+    return out
+
+
+@inner
 def _load_row(images, start, inside, left, width, c, m, span, target, to):
     """One row of pixels with a border of zeros, sorted by column modulo m: target[to + (phase · span + i) · C], C numbers each.
 
@@ -73,7 +82,7 @@ def input_tiles(x, first, last, origin, tile_rows, tile_columns, m, r, top, left
     span = tile_columns + (p - 1) // m  # columns of one phase
     row, run = m * span * c, tile_columns * c
     images, down, results = x.reshape(-1), scratch[p * row : 2 * p * row], out.reshape(-1)
-    rows = np.arange(p) * row
+    rows = _multiples(p, row)
     columns, places = np.empty(p, np.int64), np.empty(p, np.int64)
     for unit in range(first, last):
         for i in range(p):
@@ -138,8 +147,8 @@ def grad_tiles(g, first, last, origin, tile_rows, tile_columns, m, r, scratch, o
     run = tile_columns * o
     row = m * run
     images, down, results = g.reshape(-1), scratch[m * row : (m + p) * row], out.reshape(-1)
-    rows = np.arange(p) * row
-    columns, places = np.arange(m) * run, np.empty(p, np.int64)
+    rows = _multiples(p, row)
+    columns, places = _multiples(m, run), np.empty(p, np.int64)
     for unit in range(first, last):
         for i in range(m):
             y = unit % tile_rows * m + i
