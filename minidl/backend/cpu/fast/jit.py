@@ -40,7 +40,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 class _Cache(FunctionCache):
-    """Numba makes its compiler ready, which takes half a second, and then looks for machine code on disk. This one looks first."""
+    """Numba makes its compiler ready, which takes half a second, then looks for machine code on disk. This one looks first."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         rtsys.initialize(target_context)
