@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minidl.backend import Backend
 from minidl.backend.cpu import CpuBackend
 from minidl.backend.cpu.compiled import fast_kernels
 
@@ -18,7 +19,7 @@ if fast_kernels() is None:
 from minidl.backend.cpu.fast.functions import exp
 from minidl.backend.cpu.fast.jit import kernel
 
-cpu = CpuBackend()
+cpu, reference = CpuBackend(), Backend("cpu", np, np.ndarray)
 
 
 @kernel
@@ -80,3 +81,40 @@ def test_adding_to_an_array(size: int) -> None:
     np.testing.assert_array_equal(a, expected)
     cpu.add_into(a, a)
     np.testing.assert_array_equal(a, 2 * expected)
+
+
+SPECIAL = -np.inf, np.inf, np.nan, 3e38, -3e38, 1e4
+
+
+@pytest.mark.parametrize("classes", [1, 3, 16, 17, 32, 40])
+def test_cross_entropy_of_infinite_and_huge_numbers(classes: int) -> None:
+    random = np.random.default_rng(classes)
+    rows = [random.standard_normal(classes) for _ in range(3 * len(SPECIAL))]
+    for k, value in enumerate(SPECIAL):
+        for row, place in zip(rows[3 * k :], (0, classes // 2, classes - 1), strict=False):
+            row[place] = value
+    x = np.array([*rows, *[np.full(classes, value) for value in SPECIAL]], np.float32)
+    for label in {0, classes // 2, classes - 1}:
+        for row in x:  # one by one: a sum would hide what is beside a NaN
+            arguments = row[np.newaxis], np.array([label]), -100
+            with np.errstate(all="ignore"):
+                (loss, count, p), (loss_there, _, p_there) = (xp.cross_entropy(*arguments) for xp in (cpu, reference))
+            assert count == 1
+            np.testing.assert_allclose(loss, loss_there, rtol=1e-6, atol=1e-6)
+            np.testing.assert_allclose(p, p_there, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(("rows", "classes"), [(1, 1), (7, 10), (1000, 33), (64, 1000)])
+def test_cross_entropy_where_some_rows_are_ignored(rows: int, classes: int) -> None:
+    random = np.random.default_rng(rows)
+    x = (3 * random.standard_normal((rows, classes))).astype(np.float32)
+    labels = random.integers(0, classes, rows)
+    for ignored in -100, int(labels[0]):
+        (loss, count, p), (loss_there, count_there, p_there) = (
+            xp.cross_entropy(x, labels, ignored) for xp in (cpu, reference)
+        )
+        assert count == count_there < rows + (ignored < 0)
+        np.testing.assert_allclose(loss, loss_there, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(p, p_there, rtol=5e-6, atol=1e-8)
+        dx, dx_there = (xp.cross_entropy_grad(p_there, labels, ignored, 0.3) for xp in (cpu, reference))
+        np.testing.assert_allclose(dx, dx_there, rtol=1e-6, atol=1e-8)

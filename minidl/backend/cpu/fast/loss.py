@@ -1,51 +1,107 @@
-"""Softmax and cross entropy in one pass over each row."""
+"""Softmax and cross entropy in one pass over each row. Threads share the rows.
+
+A sum, or a largest number, is collected in 16 places that lie in a vector: in one, every step would wait for the one before.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from minidl.backend.cpu.fast.jit import kernel
+from minidl.backend.cpu.fast.emit import LANES
+from minidl.backend.cpu.fast.functions import exp
+from minidl.backend.cpu.fast.jit import inner, kernel
+from minidl.backend.cpu.fast.team import address_of, hold, job_of, run
+
+
+@inner
+def _largest(row, lanes):
+    largest, whole = row[0], row.size - row.size % LANES
+    if whole:
+        for j in range(LANES):
+            lanes[j] = row[j]
+        for k in range(LANES, whole, LANES):
+            piece = row[k : k + LANES]
+            for j in range(LANES):
+                lanes[j] = piece[j] if piece[j] > lanes[j] else lanes[j]
+        for j in range(LANES):
+            largest = max(largest, lanes[j])
+    for k in range(whole, row.size):
+        largest = max(largest, row[k])
+    return largest
+
+
+@inner
+def _sum(row, lanes):
+    total, whole = row.dtype.type(0), row.size - row.size % LANES
+    if whole:
+        for j in range(LANES):
+            lanes[j] = row[j]
+        for k in range(LANES, whole, LANES):
+            piece = row[k : k + LANES]
+            for j in range(LANES):
+                lanes[j] += piece[j]
+        for j in range(LANES):
+            total += lanes[j]
+    for k in range(whole, row.size):
+        total += row[k]
+    return total
+
+
+@inner
+def _rows(who, part, first, last, x, labels, ignore_index, p, losses):
+    """The softmax of the rows ``first`` to ``last`` of x (N, C) into p; −log of it at each label into losses (N), or 0."""
+    lanes = np.empty(LANES, x.dtype)
+    for i in range(first, last):
+        row, target, label = x[i], p[i], labels[i]
+        largest = _largest(row, lanes)
+        for k in range(row.size):
+            target[k] = exp(row[k] - largest)
+        total = _sum(target, lanes)
+        share = x.dtype.type(1) / total
+        for k in range(row.size):
+            target[k] *= share
+        losses[i] = 0 if label == ignore_index else np.log(total) - (row[label] - largest)
+
+
+@inner
+def _back(who, part, first, last, p, labels, ignore_index, share, dx):
+    """dx = (p − onehot(label)) · share for the rows ``first`` to ``last``; 0 where the label is ignored."""
+    for i in range(first, last):
+        factor = share if labels[i] != ignore_index else p.dtype.type(0)
+        row, target = p[i], dx[i]
+        for k in range(row.size):
+            target[k] = row[k] * factor
+        if labels[i] != ignore_index:
+            target[labels[i]] -= factor
+
+
+_rows_job, _back_job = job_of(_rows), job_of(_back)
 
 
 @kernel
-def cross_entropy_rows(x, labels, ignore_index, p):
-    """The softmax of x (N, C) into p; the sum of the losses, and how many rows count.
+def cross_entropy_rows(team, x, labels, ignore_index, p):
+    """The softmax of x (N, C; float32) into p; the sum of the losses, and how many rows count.
 
     If a label is not a class, its row and −1 are returned instead.
     """
-    n, classes = x.shape
-    summed, count = 0.0, 0
-    for i in range(n):
-        row, target = x[i], p[i]
-        label = labels[i]
-        ignored = label == ignore_index
-        if not ignored and (label < 0 or label >= classes):
-            return float(i), -1
-        largest = row[0]
-        for k in range(1, classes):
-            largest = max(largest, row[k])
-        total = x.dtype.type(0)
-        for k in range(classes):
-            e = np.exp(row[k] - largest)
-            target[k] = e
-            total += e
-        share = 1 / total
-        for k in range(classes):
-            target[k] *= share
-        if not ignored:
-            summed += np.log(total) - (row[label] - largest)
+    count = 0
+    for i in range(labels.size):
+        if labels[i] != ignore_index:
             count += 1
+            if labels[i] < 0 or labels[i] >= x.shape[1]:
+                return float(i), -1
+    losses = np.empty(labels.size, x.dtype)
+    arguments = (x, labels, ignore_index, p, losses)
+    run(team, _rows_job(arguments), address_of(arguments))
+    summed = 0.0
+    for i in range(labels.size):
+        summed += losses[i]
+    hold(arguments)
     return summed, count
 
 
 @kernel
-def cross_entropy_back(p, labels, ignore_index, scale, dx):
+def cross_entropy_back(team, p, labels, ignore_index, scale, dx):
     """dx = (p − onehot(label)) · scale for every row; 0 where the label is ignored. ``scale`` is a number."""
-    share = p.dtype.type(scale)
-    for i in range(len(p)):
-        factor = share if labels[i] != ignore_index else p.dtype.type(0)
-        row, target = p[i], dx[i]
-        for k in range(p.shape[1]):
-            target[k] = row[k] * factor
-        if labels[i] != ignore_index:
-            target[labels[i]] -= factor
+    arguments = (p, labels, ignore_index, p.dtype.type(scale), dx)
+    run(team, _back_job(arguments), address_of(arguments))

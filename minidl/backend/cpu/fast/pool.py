@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from minidl.backend.cpu.fast.jit import inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
@@ -18,6 +20,7 @@ def _max_pool_rows(who, part, first, last, x, window, stride, padding, dilation,
     _, height, width, c = x.shape
     _, out_height, out_width, _ = y.shape
     source, best, place = x.reshape(-1), y.reshape(-1), index.reshape(-1)
+    taps = np.empty(c, x.dtype)  # places as numbers of x's size: vectors of one size go through a comparison together
     for row in range(first, last):
         image, top = row // out_height, row % out_height * stride[0] - padding[0]
         for column in range(out_width):
@@ -34,18 +37,20 @@ def _max_pool_rows(who, part, first, last, x, window, stride, padding, dilation,
                     if xx < 0 or xx >= width:
                         continue
                     start = ((image * height + yy) * width + xx) * c
-                    s, tap = source[start : start + c], index.dtype.type(i * window[1] + j)
+                    s, tap = source[start : start + c], x.dtype.type(i * window[1] + j)
                     if not started:
                         started = True
                         for k in range(c):
                             b[k] = s[k]
-                            p[k] = tap
+                            taps[k] = tap
                     else:
                         for k in range(c):
                             v = s[k]
                             better = v > b[k] or v != v  # a NaN wins
                             b[k] = v if better else b[k]
-                            p[k] = tap if better else p[k]
+                            taps[k] = tap if better else taps[k]
+            for k in range(c):
+                p[k] = index.dtype.type(taps[k])
 
 
 @inner
