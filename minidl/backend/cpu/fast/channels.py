@@ -1,8 +1,8 @@
-"""Depthwise convolution with 3 × 3 taps of a row of pixels: 16 channels at a time, whose weights or sums stay in registers.
+"""Depthwise convolution with 3 × 3 taps of a row of pixels: 8 or 16 channels at a time, whose weights or sums stay in registers.
 
 The taps of an output pixel lie in three rows of the input. A row is given as where it begins, the step from the first tap of a
 pixel to that of the next, and the step from tap to tap; a row of the border is a line of zeros with steps of 0. The plain twin of
-``convolve_channels`` is, for 16 channels k,
+``convolve_channels`` is, for ``AT_ONCE`` channels k,
 
     for p in range(width):
         y[p, k] = bias[k] + Σ_{i < 3} Σ_{j < 3} x[i, p, j, k] · taps[i, j, k]
@@ -24,10 +24,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from minidl.backend.cpu.fast.emit import LANES, VECTOR, Emitter
+from minidl.backend.cpu.fast.emit import Emitter
 from minidl.backend.cpu.fast.gemm import WIDE
 
-USED = WIDE  # nine vectors of weights or sums, and what they meet, need many registers
+AT_ONCE = 16 if WIDE else 8  # channels: nine vectors of weights or sums, and what they meet, have to fit into the registers
 
 
 @intrinsic
@@ -36,7 +36,7 @@ def convolve_channels(context, x0, p0, t0, x1, p1, t1, x2, p2, t2, taps, tap, bi
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         x0, p0, t0, x1, p1, t1, x2, p2, t2, taps, tap, bias, width, y, y_pixel = arguments
-        emit = Emitter(builder)
+        emit = Emitter(builder, AT_ONCE)
         weights = [[emit.load(taps, (3 * i + j, tap)) for j in range(3)] for i in range(3)]
         start = emit.load(bias)
 
@@ -66,7 +66,7 @@ def correlate_channels(context, x0, p0, t0, x1, p1, t1, x2, p2, t2, g, g_pixel, 
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         x0, p0, t0, x1, p1, t1, x2, p2, t2, g, g_pixel, width, out, tap = arguments
-        emit = Emitter(builder)
+        emit = Emitter(builder, AT_ONCE)
         places = [(i, j) for i in range(3) for j in range(3)]
 
         def pixel(here: list[Any], sums: list[Any]) -> list[Any]:
@@ -74,7 +74,7 @@ def correlate_channels(context, x0, p0, t0, x1, p1, t1, x2, p2, t2, g, g_pixel, 
             numbers = (emit.load(here[i], (j, (t0, t1, t2)[i])) for i, j in places)
             return [emit.multiply_add(x, cotangent, total) for x, total in zip(numbers, sums, strict=True)]
 
-        zero = ir.Constant(VECTOR, [0.0] * LANES)
+        zero = ir.Constant(emit.vector, [0.0] * AT_ONCE)
         _, sums = emit.loop(width, [p0, p1, p2, g_pixel], [x0, x1, x2, g], [zero] * len(places), pixel)
         for n, total in enumerate(sums):
             emit.store(builder.fadd(emit.load(out, (n, tap)), total), out, (n, tap))

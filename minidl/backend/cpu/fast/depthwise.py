@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.backend.cpu.fast.channels import USED, convolve_channels, correlate_channels
-from minidl.backend.cpu.fast.emit import LANES
+from minidl.backend.cpu.fast.channels import AT_ONCE, convolve_channels, correlate_channels
 from minidl.backend.cpu.fast.jit import data, inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
@@ -19,7 +18,7 @@ from minidl.backend.cpu.fast.team import address_of, job_of, run
 def _inside(kh, kw, x, out_width, stride, padding, dilation):
     """The output columns, from the first to before the last, that ``channels.py`` does: none, or those with all taps inside."""
     _, _, width, c = x.shape
-    if not USED or kh != 3 or kw != 3 or c % LANES != 0 or x.itemsize != 4:
+    if kh != 3 or kw != 3 or c % AT_ONCE != 0 or x.itemsize != 4:
         return 0, 0
     room = width - 1 - 2 * dilation[1] + padding[1]
     first, last = -(-padding[1] // stride[1]), min(out_width, room // stride[1] + 1)
@@ -60,7 +59,7 @@ def _depthwise(who, part, first, last, x, taps, bias, stride, padding, dilation,
             rows = _rows(x, image, out_y, begin, zeros, stride, padding, dilation)
             x0, p0, t0, x1, p1, t1, x2, p2, t2 = rows
             to = data(y) + (row * out_width + begin) * c * 4
-            for k in range(0, c * 4, LANES * 4):
+            for k in range(0, c * 4, AT_ONCE * 4):
                 convolve_channels(
                     x0 + k, p0, t0, x1 + k, p1, t1, x2 + k, p2, t2, data(taps) + k, c * 4, data(bias) + k, end - begin, to + k,
                     c * 4,
@@ -149,7 +148,7 @@ def _weight_grad(who, part, first, last, g, x, stride, padding, dilation, sums):
             rows = _rows(x, image, out_y, begin, zeros, stride, padding, dilation)
             x0, p0, t0, x1, p1, t1, x2, p2, t2 = rows
             at = data(g) + (row * out_width + begin) * c * 4
-            for k in range(0, c * 4, LANES * 4):
+            for k in range(0, c * 4, AT_ONCE * 4):
                 correlate_channels(
                     x0 + k, p0, t0, x1 + k, p1, t1, x2 + k, p2, t2, at + k, c * 4, end - begin, data(taps) + k, c * 4
                 )

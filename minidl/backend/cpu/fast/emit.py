@@ -20,10 +20,10 @@ VECTOR = ir.VectorType(NUMBER, LANES)
 class Emitter:
     """What the tiles have in common: addresses, loads, multiply-adds and loops. Addresses and steps are in bytes."""
 
-    def __init__(self, builder: ir.IRBuilder) -> None:
-        self.builder = builder
-        kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
-        self._fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
+    def __init__(self, builder: ir.IRBuilder, lanes: int = LANES) -> None:
+        self.builder, self.lanes, self.vector = builder, lanes, ir.VectorType(NUMBER, lanes)
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        self._fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{lanes}f32")
 
     def place(self, base: Any, *offsets: Any) -> Any:
         """base + Σ offsets; an offset is a number of bytes, or (how many, step)."""
@@ -40,11 +40,11 @@ class Emitter:
 
     def load(self, base: Any, *offsets: Any) -> Any:
         """The vector at base + Σ offsets."""
-        return self.builder.load(self._pointer(base, self.place(WORD(0), *offsets), VECTOR), align=4)
+        return self.builder.load(self._pointer(base, self.place(WORD(0), *offsets), self.vector), align=4)
 
     def store(self, value: Any, base: Any, *offsets: Any) -> None:
         """Put the vector at base + Σ offsets."""
-        self.builder.store(value, self._pointer(base, self.place(WORD(0), *offsets), VECTOR), align=4)
+        self.builder.store(value, self._pointer(base, self.place(WORD(0), *offsets), self.vector), align=4)
 
     def spread(self, base: Any, *offsets: Any) -> Any:
         """The number at base + Σ offsets, in all places of a vector."""
@@ -52,9 +52,9 @@ class Emitter:
 
     def repeat(self, scalar: Any) -> Any:
         """A number in all places of a vector."""
-        unknown, index = ir.Constant(VECTOR, ir.Undefined), ir.VectorType(ir.IntType(32), LANES)
+        unknown, index = ir.Constant(self.vector, ir.Undefined), ir.VectorType(ir.IntType(32), self.lanes)
         first = self.builder.insert_element(unknown, scalar, ir.IntType(32)(0))
-        return self.builder.shuffle_vector(first, unknown, ir.Constant(index, [0] * LANES))
+        return self.builder.shuffle_vector(first, unknown, ir.Constant(index, [0] * self.lanes))
 
     def multiply_add(self, x: Any, y: Any, total: Any) -> Any:
         """x · y + total."""
