@@ -27,9 +27,8 @@ from numba.extending import intrinsic
 from minidl.backend.cpu.fast.emit import Emitter
 from minidl.backend.cpu.fast.gemm import WIDE
 
-AT_ONCE = (
-    16 if WIDE else 8
-)  # channels: nine vectors of weights or sums, and what they meet, have to fit into the registers
+# Channels: nine vectors of weights or sums, and what they meet, have to fit into the registers.
+AT_ONCE = 16 if WIDE else 8
 
 
 @intrinsic

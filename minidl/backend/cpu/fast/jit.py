@@ -27,9 +27,8 @@ from minidl.backend.cpu import ahead
 _STAMP: tuple[tuple[str, float, int], ...] = tuple(
     (path.name, path.stat().st_mtime, path.stat().st_size) for path in sorted(Path(__file__).parent.glob("*.py"))
 )
-IS_KNOWN = (
-    (0, 61) <= numba.version_info.short <= (0, 68)
-)  # versions in which Numba's own parts can be exchanged as below
+# Whether this is a version of which is known that its parts can be exchanged as below.
+IS_KNOWN = (0, 61) <= numba.version_info.short <= (0, 68)
 _LIBERTIES: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 _OPTIONS: dict[str, Any] = {**_LIBERTIES, "nogil": True, "no_cfunc_wrapper": True}
 
