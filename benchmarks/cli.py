@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -86,12 +87,18 @@ class Progress:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's main function; Ctrl-C ends it without a traceback."""
+    """Run a script's main function; Ctrl-C ends it without a traceback, and so does a reader who has seen enough (``| head``)."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")  # a table has signs that some consoles lack
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python would try, and complain, once more at its end
+        sys.exit(1)
     except KeyboardInterrupt:
         print("\nStopped. What was finished is kept in the results' folder.", file=sys.stderr)
         sys.exit(130)

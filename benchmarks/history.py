@@ -1,6 +1,6 @@
 """Print the committed tables of ``train`` side by side: the ratio to PyTorch of every net, from the first table to the last.
 
-    python -m benchmarks.history [--engine minidl] [--mode train] [--markdown]
+    python -m benchmarks.history [--engine minidl] [--mode train] [--processor AMD] [--markdown]
 
 A ratio above the net's limit has a star. The last columns are the limit, and the smallest and largest ratio. Tables of a few nets
 only are left out.
@@ -26,11 +26,13 @@ from benchmarks.report import Table
 from benchmarks.train import limit_of
 
 
-def tables(folder: Path, engine: str, mode: str) -> list[dict[str, Any]]:
-    """Of every table of all nets: its date, and of each net the engine's row."""
+def tables(folder: Path, engine: str, mode: str, processor: str) -> list[dict[str, Any]]:
+    """Of every table of all nets, taken on a processor of that name: its date, and of each net the engine's row."""
     found = []
     for path in sorted(folder.glob("*-train-cuda.json" if ENGINES[engine].device == "cuda" else "*-train.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
+        if processor.lower() not in result["machine"]["cpu"].lower():
+            continue
         rows = {r["net"]: r for r in result["rows"] if (r["engine"], r["mode"]) == (engine, mode) and r["ratio"]}
         if len(rows) > len(NETS) // 2:
             found.append({"date": datetime.fromisoformat(result["date"]), "rows": rows})
@@ -61,12 +63,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", choices=list(ENGINES), default="minidl", metavar="ENGINE", help="default: minidl")
     parser.add_argument("--mode", choices=("train", "infer"), default="train", help="default: train")
+    parser.add_argument("--processor", default="", metavar="NAME", help="only tables of one whose name contains this")
     parser.add_argument("--results", type=Path, default=cli.RESULTS, help="folder of the tables")
     parser.add_argument("--markdown", action="store_true", help="print as Markdown")
     options = parser.parse_args()
-    found = tables(options.results, options.engine, options.mode)
+    found = tables(options.results, options.engine, options.mode, options.processor)
     if not found:
-        parser.error(f"no tables with {options.engine} in {options.results}")
+        there = f"{options.engine} on {options.processor}" if options.processor else options.engine
+        parser.error(f"no tables with {there} in {options.results}")
     table = history(found, options.engine, options.mode)
     print(table.markdown() if options.markdown else table.text())
 
