@@ -12,6 +12,7 @@ from minidl.backend.cpu.threads import team
 from minidl.backend.reference.pool import PoolKernels, Window
 
 PART = 1 << 13  # elements of the image that a thread should have to itself
+MOST_TAPS = 1 << 24  # of a window: the compiled kernel counts them in float32
 
 
 class CpuPool(PoolKernels):
@@ -21,7 +22,7 @@ class CpuPool(PoolKernels):
 
     def max_pool2d(self, x: Any, window: Window) -> tuple[Any, Any]:
         fast = fast_kernels()
-        if fast is None or x.dtype.char not in "fd" or not x.size:
+        if fast is None or x.dtype.char not in "fd" or not x.size or window.kernel[0] * window.kernel[1] > MOST_TAPS:
             return super().max_pool2d(x, window)
         x = nhwc(x)
         y = empty_nhwc((len(x), *window.out, x.shape[3]), x.dtype)

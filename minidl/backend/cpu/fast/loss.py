@@ -14,37 +14,38 @@ from minidl.backend.cpu.fast.team import address_of, hold, job_of, run
 
 
 @inner
-def _largest(row, lanes):
-    largest, whole = row[0], row.size - row.size % LANES
-    if whole:
-        for j in range(LANES):
-            lanes[j] = row[j]
-        for k in range(LANES, whole, LANES):
-            piece = row[k : k + LANES]
-            for j in range(LANES):
-                lanes[j] = piece[j] if piece[j] > lanes[j] else lanes[j]
-        for j in range(LANES):
-            largest = max(largest, lanes[j])
-    for k in range(whole, row.size):
-        largest = max(largest, row[k])
-    return largest
+def _larger(a, b):
+    return b if b > a else a
 
 
 @inner
-def _sum(row, lanes):
-    total, whole = row.dtype.type(0), row.size - row.size % LANES
-    if whole:
-        for j in range(LANES):
-            lanes[j] = row[j]
-        for k in range(LANES, whole, LANES):
-            piece = row[k : k + LANES]
+def _plus(a, b):
+    return a + b
+
+
+def _all_of(join):
+    """The function that joins all numbers of a row."""
+
+    def body(row, lanes):
+        joined, whole = row[0], row.size - row.size % LANES
+        if whole:
             for j in range(LANES):
-                lanes[j] += piece[j]
-        for j in range(LANES):
-            total += lanes[j]
-    for k in range(whole, row.size):
-        total += row[k]
-    return total
+                lanes[j] = row[j]
+            for k in range(LANES, whole, LANES):
+                piece = row[k : k + LANES]
+                for j in range(LANES):
+                    lanes[j] = join(lanes[j], piece[j])
+            joined = lanes[0]
+            for j in range(1, LANES):
+                joined = join(joined, lanes[j])
+        for k in range(max(1, whole), row.size):
+            joined = join(joined, row[k])
+        return joined
+
+    return inner(body, join.__name__)
+
+
+_largest, _sum = _all_of(_larger), _all_of(_plus)
 
 
 @inner
