@@ -150,7 +150,7 @@ def test_depthwise_convolution_of_which_no_two_sizes_are_the_same(started: set[s
     assert started == {"forward", "input_grad", "weight_parts", "weight_grad"}
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (7, 3), (300, 70), (5, 1000)])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (7, 3), (300, 5), (5, 1000)])
 def test_cross_entropy(rows: int, columns: int, started: set[str]) -> None:
     """Fewer and more rows and classes than threads, labels that do not count, labels that are no class, no number at all."""
     rng = np.random.default_rng(0)
