@@ -129,32 +129,35 @@ def test_every_algorithm_computes_the_convolution(data: st.DataObject) -> None:
 
 
 @compiled
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
-    c=st.sampled_from([16, 32, 48, 17, 40]),
+    c=st.sampled_from([16, 32, 48, 17, 40, 8, 1, 27]), kernel=st.sampled_from([(3, 3)] * 3 + [(5, 5), (2, 7), (1, 4), (6, 1)]),
     stride=st.tuples(*[st.integers(1, 3)] * 2), dilation=st.tuples(*[st.integers(1, 3)] * 2),
     padding=st.tuples(*[st.tuples(*[st.integers(0, 4)] * 2)] * 2), more=st.tuples(*[st.integers(0, 9)] * 2),
     threads=st.integers(1, 3), seed=st.integers(0, 99),
 )  # fmt: skip
-def test_depthwise_convolution_16_channels_at_a_time(c, stride, dilation, padding, more, threads, seed) -> None:
-    """All pixels, some and none with all nine taps inside; a NaN reaches the pixels that see it and no others."""
+def test_depthwise_convolution_some_pixels_at_a_time(
+    c, kernel, stride, dilation, padding, more, threads, seed
+) -> None:  # fmt: skip
+    """All pixels, some and none with all taps inside; a NaN reaches the pixels that see it and no others."""
     rng = np.random.default_rng(seed)
-    size = tuple(max(1, 2 * d + 1 - sum(p) + m) for d, p, m in zip(dilation, padding, more, strict=True))
+    around = zip(kernel, dilation, padding, more, strict=True)
+    size = tuple(max(1, (k - 1) * d + 1 - sum(p) + m) for k, d, p, m in around)
     n = 3
-    x, w, bias = rng.standard_normal((n, c, *size)), rng.standard_normal((c, 1, 3, 3)), rng.standard_normal(c)
+    x, w, bias = rng.standard_normal((n, c, *size)), rng.standard_normal((c, 1, *kernel)), rng.standard_normal(c)
     geometry = stride, padding, dilation, c
     y = reference.conv2d(x, w, *geometry, bias)
     g = rng.standard_normal(y.shape)
     xs, ws, gs, bs = (a.astype(np.float32) for a in (x, w, g, bias))
-    dw = reference.conv2d_weight_grad(g, x, (3, 3), *geometry)
+    dw = reference.conv2d_weight_grad(g, x, kernel, *geometry)
     before = minidl.get_num_threads()
     minidl.set_num_threads(threads)
     try:
         assert error(cpu.conv2d(xs, ws, *geometry, bs), y) < 1e-6
-        assert error(cpu.conv2d_weight_grad(gs, xs, (3, 3), *geometry), dw) < 1e-6
+        assert error(cpu.conv2d_weight_grad(gs, xs, kernel, *geometry), dw) < 1e-6
         dx = reference.conv2d_input_grad(g, w, size, *geometry)
         assert error(cpu.conv2d_input_grad(gs, ws, size, *geometry), dx) < 1e-6
-        xs[1, 5, size[0] // 2, size[1] // 2] = np.nan
+        xs[1, c // 2, size[0] // 2, size[1] // 2] = np.nan
         seen = np.isnan(reference.conv2d(xs, ws, *geometry, bs))
         assert np.array_equal(np.isnan(cpu.conv2d(xs, ws, *geometry, bs)), seen)
     finally:

@@ -22,11 +22,7 @@ def forward(fast: Any, conv: Convolution, x: np.ndarray, weight: np.ndarray, bia
 
 
 def input_grad(fast: Any, conv: Convolution, g: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The gradient for x. With stride 1 it is a convolution with the kernel turned by 180 degrees."""
-    if conv.stride == conv.dilation == (1, 1):
-        turned = conv.turned
-        if min(turned.corner) >= 0:
-            return forward(fast, turned, g, weight[:, :, ::-1, ::-1], np.zeros(conv.c, g.dtype))
+    """The gradient for x."""
     x, taps = empty_nhwc((conv.n, *conv.size, conv.c), g.dtype), _taps(weight)
     fast.depthwise_input_grad(_rows(conv.n, *conv.size, conv.c), g, taps, *conv.geometry, x)
     return x

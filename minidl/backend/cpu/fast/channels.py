@@ -1,84 +1,131 @@
-"""Depthwise convolution with 3 × 3 taps of a row of pixels: 8 or 16 channels at a time, whose weights or sums stay in registers.
+"""Depthwise convolution of a few pixels of a row: neighbouring channels in a vector, all of a pixel's in turn.
 
-The taps of an output pixel lie in three rows of the input. A row is given as where it begins, the step from the first tap of a
-pixel to that of the next, and the step from tap to tap; a row of the border is a line of zeros with steps of 0. The plain twin of
-``convolve_channels`` is, for ``AT_ONCE`` channels k,
+A pixel's taps lie in ``rows`` rows of the other image, up to three next to each other in each. So much is done at once for
+``pixels`` pixels that the weights are loaded less often, and so little that what is read lies in order. The plain twin of a
+convolution is, for all channels k,
 
-    for p in range(width):
-        y[p, k] = bias[k] + Σ_{i < 3} Σ_{j < 3} x[i, p, j, k] · taps[i, j, k]
+    for p in range(pixels):
+        y[p, k] = start[p, k] + Σ_{i < rows} Σ_{j < across} x[i, p, j, k] · taps[i, j, k]
 
-and that of ``correlate_channels``
+and that of a correlation
 
-    for i in range(3):
-        for j in range(3):
-            out[i, j, k] += Σ_{p < width} x[i, p, j, k] · g[p, k]
+    for i in range(rows):
+        for j in range(across):
+            sums[i, j, k] += Σ_{p < pixels} x[i, p, j, k] · g[p, k]
 
-in float32; addresses and steps in bytes.
+in float32; addresses and steps in bytes. Where ``pixel``, the step from a pixel's taps to the next one's, is as long as ``tap``,
+from each tap to the next, neighbouring pixels may ``share`` what they load.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from minidl.backend.cpu.fast.emit import Emitter
+from minidl.backend.cpu.fast.emit import WORD, Emitter
 from minidl.backend.cpu.fast.gemm import WIDE
 
-# Channels: nine vectors of weights or sums, and what they meet, have to fit into the registers.
-AT_ONCE = 16 if WIDE else 8
+AT_ONCE = (16, 8, 1) if WIDE else (8, 1)  # channels: as many vectors of the first size as there are, then of the next
 
 
-@intrinsic
-def convolve_channels(context, x0, p0, t0, x1, p1, t1, x2, p2, t2, taps, tap, bias, width, y, y_pixel):
-    """See above; ``tap`` is the step from each of the nine taps to the next."""
+def make_convolution(pixels: int, across: int, share: bool = False) -> Any:
+    """The first loop above as a function for Numba's kernels.
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        x0, p0, t0, x1, p1, t1, x2, p2, t2, taps, tap, bias, width, y, y_pixel = arguments
-        emit = Emitter(builder, AT_ONCE)
-        weights = [[emit.load(taps, (3 * i + j, tap)) for j in range(3)] for i in range(3)]
-        start = emit.load(bias)
+    ``convolve(x, row, pixel, tap, taps, taps_row, taps_tap, rows, channels, start, start_pixel, y, y_pixel)``
+    """
 
-        def pixel(here: list[Any], sums: list[Any]) -> list[Any]:
-            rows: list[Any] = []  # each by itself: a sum of nine would have to wait for every product
-            for place, step, line in zip(here[:3], (t0, t1, t2), weights, strict=True):
-                total = (
-                    builder.fmul(emit.load(place), line[0])
-                    if rows
-                    else emit.multiply_add(emit.load(place), line[0], start)
-                )
-                for j in 1, 2:
-                    total = emit.multiply_add(emit.load(place, (j, step)), line[j], total)
-                rows.append(total)
-            emit.store(builder.fadd(builder.fadd(rows[0], rows[1]), rows[2]), here[3])
+    @intrinsic
+    def convolve(
+        context, x, row, pixel, tap, taps, taps_row, taps_tap, rows, channels, start, start_pixel, y, y_pixel
+    ):  # fmt: skip
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            x, row, pixel, tap, taps, taps_row, taps_tap, rows, channels, start, start_pixel, y, y_pixel = arguments
+
+            def vector(emit: Emitter, here: list[Any]) -> None:
+                x, taps, start, y = here
+
+                def line(here: list[Any], sums: list[Any]) -> list[Any]:
+                    source, weights = here
+                    factors = [emit.load(weights, (j, taps_tap)) for j in range(across)]
+                    sums = list(sums)
+                    for p, j, value in _loads(emit, source, pixel, tap, pixels, across, share):
+                        sums[p] = emit.multiply_add(value, factors[j], sums[p])
+                    return sums
+
+                sums = [emit.load(start, (p, start_pixel)) for p in range(pixels)]
+                _, sums = emit.loop(rows, [row, taps_row], [x, taps], sums, line)
+                for p, total in enumerate(sums):
+                    emit.store(total, y, (p, y_pixel))
+
+            _each_vector(builder, channels, [x, taps, start, y], vector)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 13), generate
+
+    return convolve
+
+
+def make_correlation(pixels: int, across: int, share: bool = False) -> Any:
+    """The second loop above: ``correlate(x, row, pixel, tap, g, g_pixel, rows, channels, sums, sums_row, sums_tap)``."""
+
+    @intrinsic
+    def correlate(context, x, row, pixel, tap, g, g_pixel, rows, channels, sums, sums_row, sums_tap):
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            x, row, pixel, tap, g, g_pixel, rows, channels, sums, sums_row, sums_tap = arguments
+
+            def vector(emit: Emitter, here: list[Any]) -> None:
+                x, g, sums = here
+                cotangents = [emit.load(g, (p, g_pixel)) for p in range(pixels)]
+
+                def line(here: list[Any], nothing: list[Any]) -> list[Any]:
+                    source, place = here
+                    totals = [emit.load(place, (j, sums_tap)) for j in range(across)]
+                    for p, j, value in _loads(emit, source, pixel, tap, pixels, across, share):
+                        totals[j] = emit.multiply_add(value, cotangents[p], totals[j])
+                    for j, total in enumerate(totals):
+                        emit.store(total, place, (j, sums_tap))
+                    return nothing
+
+                emit.loop(rows, [row, sums_row], [x, sums], [], line)
+
+            _each_vector(builder, channels, [x, g, sums], vector)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 11), generate
+
+    return correlate
+
+
+def _loads(emit: Emitter, source: Any, pixel: Any, tap: Any, pixels: int, across: int, share: bool) -> Any:
+    """Every pixel p, tap j, and what is loaded for them."""
+    if not share:
+        for j in range(across):
+            for p in range(pixels):
+                yield p, j, emit.load(source, (p, pixel), (j, tap))
+        return
+    for column in range(pixels + across - 1):
+        value = emit.load(source, (column, tap))
+        for j in range(across):
+            if 0 <= column - j < pixels:
+                yield column - j, j, value
+
+
+def _each_vector(
+    builder: ir.IRBuilder, channels: Any, places: list[Any], body: Callable[[Emitter, list[Any]], None]
+) -> None:
+    """``body`` at each vector of channels, from ``places`` on: as many of the first size as there are, then of the next."""
+    for lanes in AT_ONCE:
+        emit = Emitter(builder, lanes)
+
+        def vector(here: list[Any], sums: list[Any], emit: Emitter = emit) -> list[Any]:
+            body(emit, here)
             return sums
 
-        emit.loop(width, [p0, p1, p2, y_pixel], [x0, x1, x2, y], [], pixel)
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 15), generate
-
-
-@intrinsic
-def correlate_channels(context, x0, p0, t0, x1, p1, t1, x2, p2, t2, g, g_pixel, width, out, tap):
-    """See above; ``tap`` is the step from each of the nine sums to the next."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        x0, p0, t0, x1, p1, t1, x2, p2, t2, g, g_pixel, width, out, tap = arguments
-        emit = Emitter(builder, AT_ONCE)
-        places = [(i, j) for i in range(3) for j in range(3)]
-
-        def pixel(here: list[Any], sums: list[Any]) -> list[Any]:
-            cotangent = emit.load(here[3])
-            numbers = (emit.load(here[i], (j, (t0, t1, t2)[i])) for i, j in places)
-            return [emit.multiply_add(x, cotangent, total) for x, total in zip(numbers, sums, strict=True)]
-
-        zero = ir.Constant(emit.vector, [0.0] * AT_ONCE)
-        _, sums = emit.loop(width, [p0, p1, p2, g_pixel], [x0, x1, x2, g], [zero] * len(places), pixel)
-        for n, total in enumerate(sums):
-            emit.store(builder.fadd(emit.load(out, (n, tap)), total), out, (n, tap))
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 14), generate
+        size = WORD(lanes)
+        steps = [WORD(lanes * 4)] * len(places)
+        places, _ = emit.loop(builder.sdiv(channels, size), steps, places, [], vector)
+        channels = builder.srem(channels, size)

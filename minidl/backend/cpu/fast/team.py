@@ -127,18 +127,20 @@ def _borrowed(context: Any, builder: ir.IRBuilder, kind: Any, value: Any) -> Any
     return array._getvalue()
 
 
-def job_of(body: Any) -> Any:
+def job_of(body: Any, otherwise: Any = None) -> Any:
     """A function for kernels that returns the address of ``(address of arguments, who, part, first, last)``: it calls the body.
 
-    It is given the arguments for their types. (A kernel that was given the body as a value could not be kept on disk.)
+    It is given the arguments for their types. (A kernel that was given the body as a value could not be kept on disk.) The
+    body ``otherwise``, if there is one, is called where the first argument is not an array of float32.
     """
 
     @intrinsic
     def job(typing_context, arguments):
-        called = types.Dispatcher(body).get_call_type(typing_context, (types.int64,) * 4 + tuple(arguments), {})
+        called_body = body if otherwise is None or arguments[0].dtype == types.float32 else otherwise
+        called = types.Dispatcher(called_body).get_call_type(typing_context, (types.int64,) * 4 + tuple(arguments), {})
 
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-            result = body.get_compile_result(called)
+            result = called_body.get_compile_result(called)
             context.add_linking_libs([result.library])
             function = ir.Function(builder.module, _JOB_TYPE, builder.module.get_unique_name("job"))
             function.linkage = "internal"
