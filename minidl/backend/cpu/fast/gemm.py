@@ -23,6 +23,9 @@ from minidl.backend.cpu.fast.tile import make_tile, make_transpose
 WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
 MOST_ROWS = 16 if WIDE else 6  # of a tile
 CACHED = 32 << 10  # bytes of b that stay in the first-level cache while all rows of a pass by
+# Bytes of both factors, at a time, of a product that is added to what there is, and their rows at least: the tiles read them
+# again and again, and often as far apart as is worst for a cache.
+SUMMED, LEAST_SUMMED = 64 << 10, 48
 ROWS_PACKED = 16  # at a time
 EDGE_ROWS = 96  # at a time, of the columns that do not fill a vector
 _transpose, _transpose_add = make_transpose(), make_transpose(adds=True)
@@ -377,7 +380,10 @@ def matmul_transposed(team, packers, unit, a, b, turned, bias, rectified, copies
 def add_matmul(at, b, out):
     """out += atᵀ @ b, for at (K, M), b (K, N), N a multiple of 16, and out (M, N), all C-contiguous."""
     rows, columns = out.shape
-    product(
-        data(at), 4, 0, rows * 4, data(b), 64, 0, columns * 4, 1, len(at), rows, columns // 16, data(out), columns * 4,
-        data(out), columns * 4,
-    )  # fmt: skip
+    block = max(LEAST_SUMMED, SUMMED // ((rows + columns) * 4))
+    for first in range(0, len(at), block):
+        count = min(block, len(at) - first)
+        product(
+            data(at) + first * rows * 4, 4, 0, rows * 4, data(b) + first * columns * 4, LANES * 4, 0, columns * 4, 1, count, rows,
+            columns // LANES, data(out), columns * 4, data(out), columns * 4,
+        )  # fmt: skip
