@@ -36,7 +36,7 @@ from minidl.dtypes import (
     short,
     uint8,
 )
-from minidl.ops.activation import log_softmax, relu, selu, softmax
+from minidl.ops.activation import relu, selu
 from minidl.ops.comparison import (
     all,
     allclose,
@@ -183,6 +183,7 @@ from minidl.ops.shape import (
     unsqueeze,
 )
 from minidl.ops.sorting import argsort, sort, topk
+from minidl.ops.softmax import log_softmax, softmax
 from minidl.ops.special import hypot, logaddexp, logit, sinc
 from minidl.ops.unary import (
     acos,

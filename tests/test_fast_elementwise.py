@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import minidl
+import minidl.nn.functional as F
 from minidl.backend import Backend
 from minidl.backend.cpu import CpuBackend
 from minidl.backend.cpu.compiled import fast_kernels
+from minidl.ops.base import registry
 
 if fast_kernels() is None:
     pytest.skip("no compiled kernels here", allow_module_level=True)
@@ -54,6 +57,83 @@ def test_sigmoid_is_within_three_units_of_the_last_place() -> None:
     assert distance(cpu.sigmoid(x), 1 / (1 + np.exp(-x.astype(float)))) < 3
     ends = np.array([np.nan, np.inf, -np.inf, 200, -200, 0], np.float32)
     np.testing.assert_array_equal(cpu.sigmoid(ends), np.float32([np.nan, 1, 0, 1, 0, 0.5]))
+
+
+# By the name of the compiled function: what uses it, and how far its values may be from the exact ones, in ε of them.
+ONE_PASS: dict[str, tuple[tuple[Callable[[Any], Any], ...], float]] = {
+    "elu": ((F.elu, lambda x: F.elu(x, 0.3), F.selu, lambda x: F.celu(x, 0.7)), 3),
+    "exponential": ((minidl.exp,), 2),
+    "gelu": ((F.gelu,), 4),
+    "gelu_tanh": ((lambda x: F.gelu(x, "tanh"),), 4),
+    "hardsigmoid": ((F.hardsigmoid,), 3),
+    "hardswish": ((F.hardswish,), 4),
+    "leaky_relu": ((F.leaky_relu, lambda x: F.leaky_relu(x, -0.2)), 2),
+    "mish": ((F.mish,), 6),
+    "silu": ((F.silu,), 4),
+    "softplus": ((F.softplus, lambda x: F.softplus(x, 2.0, 9.0)), 5),
+    "tanh": ((minidl.tanh,), 4),
+}
+EPSILON = 2.0**-24
+
+
+def value_and_gradient(function: Callable[[Any], Any], x: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    t = minidl.tensor(x, requires_grad=True)
+    y = function(t)
+    y.backward(minidl.tensor(g))
+    return y.detach().numpy(), t.grad.numpy()
+
+
+def test_every_compiled_function_of_an_op_is_tested_here() -> None:
+    assert {op.compiled for op in registry.values()} == {"", *ONE_PASS}
+
+
+@pytest.mark.parametrize("name", ONE_PASS)
+def test_functions_in_one_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values and gradients in float32 against the plain ones in float64: of ordinary numbers, tiny ones, infinities and NaN."""
+    called = []
+    one_pass = CpuBackend.in_one_pass
+
+    def spy(self: CpuBackend, name: str, arrays: Any, numbers: Any) -> Any:
+        result = one_pass(self, name, arrays, numbers)
+        if result is not None:
+            called.append(name)
+        return result
+
+    monkeypatch.setattr(CpuBackend, "in_one_pass", spy)
+    random = np.random.default_rng(0)
+    small = np.exp(random.uniform(-60, 0, 20_000))
+    x = np.concatenate([np.linspace(-20, 20, 50_001), random.normal(size=30_000), small, -small]).astype(np.float32)
+    g = random.normal(size=x.size).astype(np.float32)
+    ends = np.tile(np.float32([np.nan, np.inf, -np.inf, 1e30, -1e30, 0, -0.0, 95, -95]), 1000)
+    functions, bound = ONE_PASS[name]
+    for function in functions:
+        y, dx = value_and_gradient(function, x, g)
+        exact, slope = value_and_gradient(function, x.astype(float), np.ones(x.size))
+        assert y.dtype == dx.dtype == np.float32
+        # Where an activation of large negative numbers is near 0, what it is worth is what it is made of.
+        worth = np.maximum(np.abs(exact), np.abs(x)) if "gelu" in name else np.abs(exact)
+        assert (np.abs(y - exact) <= bound * EPSILON * np.maximum(worth, 1e-30)).all()
+        assert (np.abs(dx - g * slope) <= 20 * EPSILON * np.abs(g) * np.maximum(np.abs(slope), 1)).all()
+        with np.errstate(all="ignore"):
+            (y, dx), (exact, slope) = (
+                value_and_gradient(function, e, np.ones_like(e)) for e in (ends, ends.astype(float))
+            )
+            np.testing.assert_allclose(y, exact.astype(np.float32), rtol=1e-5, atol=1e-37)
+            far = np.abs(ends) > 1e20 if name in ("gelu_tanh", "mish") else np.zeros(ends.size, bool)  # x³, ∞ · 0
+            np.testing.assert_allclose(dx[~far], slope[~far].astype(np.float32), rtol=1e-5, atol=1e-37)
+    assert called == [name, f"{name}_back"] * 2 * len(functions)
+
+
+def test_only_arrays_of_float32_that_lie_alike_are_done_in_one_pass() -> None:
+    x = np.random.default_rng(0).normal(size=(70, 90)).astype(np.float32)
+    assert cpu.in_one_pass("silu", (x.astype(float),), ()) is None
+    assert cpu.in_one_pass("silu", (x[:, ::2],), ()) is None
+    for lying in (x.T, x.reshape(7, 10, 9, 10).transpose(0, 3, 1, 2)):
+        y = cpu.in_one_pass("silu", (lying,), ())
+        assert y.strides == lying.strides
+        np.testing.assert_allclose(y, lying / (1 + np.exp(-lying)), rtol=1e-5)
+        dx = cpu.in_one_pass("tanh_back", (np.ascontiguousarray(lying), lying), ())
+        np.testing.assert_allclose(dx, lying * (1 - lying * lying), rtol=1e-4, atol=1e-6)
 
 
 IN_PLACE: dict[str, Callable[[Any, Any], Any]] = {

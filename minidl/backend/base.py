@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -66,6 +67,14 @@ class Backend(
     def to_numpy(self, array: Any) -> np.ndarray:
         """Return the array as a NumPy array (a copy if it has to cross from another memory)."""
         return array
+
+    def in_one_pass(self, name: str, arrays: Sequence[Any], numbers: tuple[float, ...]) -> Any:
+        """What a compiled function of single elements makes of these arrays, or None where there is none of that name for them.
+
+        Args:
+            numbers: that the function also takes, see ``Op.compiled``.
+        """
+        return None
 
     def require(self, index: int) -> None:
         """Raise RuntimeError unless new arrays will live on the device of this number."""

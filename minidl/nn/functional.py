@@ -9,7 +9,6 @@ from minidl.ops.activation import (
     hardswish,
     hardtanh,
     leaky_relu,
-    log_softmax,
     logsigmoid,
     mish,
     prelu,
@@ -17,8 +16,6 @@ from minidl.ops.activation import (
     relu6,
     selu,
     silu,
-    softmax,
-    softmin,
     softsign,
     tanhshrink,
     threshold,
@@ -45,6 +42,7 @@ from minidl.ops.loss import (
 from minidl.ops.normalization import batch_norm, group_norm, layer_norm, local_response_norm, normalize
 from minidl.ops.padding import pad
 from minidl.ops.pool import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d
+from minidl.ops.softmax import log_softmax, softmax, softmin
 from minidl.ops.unary import sigmoid, softplus, tanh
 
 __all__ = [name for name in dir() if not name.startswith("_") and name != "minidl"]

@@ -1,4 +1,4 @@
-"""Activation functions and softmax."""
+"""Activation functions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from minidl.autograd.node import OUTPUT
 from minidl.backend import backend_of
 from minidl.ops.base import Elementwise, Op, backend_of_any, raw
 from minidl.ops.inplace import apply_in_place
-from minidl.ops.reduction import sum
 from minidl.ops.samples import reals
 from minidl.ops.selection import clamp, where
-from minidl.ops.shape import normalize_dim, reshape
+from minidl.ops.shape import reshape
 from minidl.ops.unary import erf, exp, sigmoid, softplus, tanh
 from minidl.tensor import Tensor
 
@@ -105,8 +104,10 @@ class HardtanhGrad(Op):
 class LeakyReLU(Elementwise):
     """x where x > 0, else slope · x."""
 
+    compiled = "leaky_relu"
+
     def __init__(self, negative_slope):
-        self.slope = negative_slope
+        self.slope, self.numbers = negative_slope, (float(negative_slope),)
 
     def forward(self, xp, x):
         return xp.where(x > 0, x, x * self.slope)
@@ -123,9 +124,10 @@ class ELU(Elementwise):
     """scale · x where x > 0, else scale · α · (exp(x · input_scale) − 1)."""
 
     quiet = True
+    compiled = "elu"
 
     def __init__(self, alpha, scale, input_scale):
-        self.alpha, self.scale, self.input_scale = alpha, scale, input_scale
+        self.alpha, self.scale, self.input_scale = self.numbers = float(alpha), float(scale), float(input_scale)
 
     def forward(self, xp, x):
         below = xp.expm1(xp.minimum(x, 0) * self.input_scale) * (self.alpha * self.scale)
@@ -146,6 +148,7 @@ class GELU(Elementwise):
     """x · Φ(x), with Φ the normal distribution function."""
 
     quiet = True
+    compiled = "gelu"
     samples = reals(-3, 3)
 
     def forward(self, xp, x):
@@ -160,6 +163,7 @@ class GELUTanh(Elementwise):
     """0.5 · x · (1 + tanh(√(2/π) · (x + 0.044715 x³)))."""
 
     quiet = True
+    compiled = "gelu_tanh"
     samples = reals(-3, 3)
 
     def forward(self, xp, x):
@@ -175,6 +179,7 @@ class SiLU(Elementwise):
     """x · sigmoid(x)."""
 
     quiet = True
+    compiled = "silu"
     samples = reals(-4, 4)
 
     def forward(self, xp, x):
@@ -185,49 +190,48 @@ class SiLU(Elementwise):
         return g * s * (x * (1 - s) + 1)
 
 
-class Softmax(Op):
-    """exp(x) / Σ exp(x) along a dimension."""
+class Mish(Elementwise):
+    """x · tanh(softplus(x))."""
 
-    to_float = quiet = True
-
-    def __init__(self, dim):
-        self.dim = dim
-
-    def forward(self, xp, x):
-        e = xp.exp(x - x.max(axis=self.dim, keepdims=True)) if x.size else xp.exp(x)
-        e /= e.sum(axis=self.dim, keepdims=True)
-        return e
-
-    def vjp(self, g, y):
-        gy = g * y
-        return gy - y * sum(gy, self.dim, keepdim=True)
-
-    def samples(draw):
-        x = draw.array(draw.shape())
-        dim = draw.dim(x.ndim) if x.ndim else -1
-        return (x,), lambda x: softmax(x, dim)
-
-
-class LogSoftmax(Op):
-    """x − log Σ exp(x) along a dimension."""
-
-    to_float = quiet = True
-
-    def __init__(self, dim):
-        self.dim = dim
+    quiet = True
+    compiled = "mish"
+    samples = reals(-4, 4)
 
     def forward(self, xp, x):
-        x = x - x.max(axis=self.dim, keepdims=True) if x.size else x + 0
-        x -= xp.log(xp.exp(x).sum(axis=self.dim, keepdims=True))
-        return x
+        e = xp.exp(xp.minimum(x, 20))
+        return x * (e * (e + 2) / (e * (e + 2) + 2))
 
-    def vjp(self, g, y):
-        return g - exp(y) * sum(g, self.dim, keepdim=True)
+    def vjp(self, g, x):
+        t = tanh(softplus(x))
+        return g * (t + x * (1 - t * t) * sigmoid(x))
 
-    def samples(draw):
-        x = draw.array(draw.shape())
-        dim = draw.dim(x.ndim) if x.ndim else -1
-        return (x,), lambda x: log_softmax(x, dim)
+
+class Hardswish(Elementwise):
+    """x · min(max(x + 3, 0), 6) / 6; the slope at −3 is 0, and at 3 it is 1."""
+
+    compiled = "hardswish"
+    samples = reals(-5, 5, kinks=[-3, 3])
+
+    def forward(self, xp, x):
+        return x * xp.clip(x + 3, 0, 6) * (1 / 6)
+
+    def vjp(self, g, x):
+        low, high = raw(x) <= -3, raw(x) >= 3
+        return where(low, 0, where(high, g, g * (x * (1 / 3) + 0.5)))
+
+
+class Hardsigmoid(Elementwise):
+    """min(max(x + 3, 0), 6) / 6; outside, and on the limits, the slope is 0."""
+
+    compiled = "hardsigmoid"
+    samples = reals(-5, 5, kinks=[-3, 3])
+
+    def forward(self, xp, x):
+        return xp.clip(x + 3, 0, 6) * (1 / 6)
+
+    def vjp(self, g, x):
+        x = raw(x)
+        return where((x <= -3) | (x >= 3), 0, g * (1 / 6))
 
 
 # -- public functions -------------------------------------------------------------------------------------------------
@@ -318,17 +322,17 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """``input`` · tanh(softplus(``input``)) (Misra 2019)."""
-    return input * tanh(softplus(input))
+    return Mish()(input)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """``input`` · relu6(``input`` + 3) / 6 (Howard et al. 2019)."""
-    return input * relu6(input + 3) * (1 / 6)
+    return Hardswish()(input)
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """relu6(``input`` + 3) / 6."""
-    return relu6(input + 3) * (1 / 6)
+    return Hardsigmoid()(input)
 
 
 def softsign(input: Tensor) -> Tensor:
@@ -357,30 +361,3 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
         raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size {input.shape[dim]}")
     a, b = input.chunk(2, dim)
     return a * sigmoid(b)
-
-
-def _softmax_dim(name: str, dim: int | None, ndim: int) -> int:
-    if dim is None:  # PyTorch's old guess, kept for its users
-        dim = 0 if ndim in (0, 1, 3) else 1
-    return normalize_dim(dim, ndim)
-
-
-def softmax(input: Any, dim: int | None = None, dtype: Any = None) -> Any:
-    """exp(input) / Σ exp(input) along ``dim``, without overflow."""
-    x = input if dtype is None else input.to(dtype)
-    if x.ndim == 0:
-        return x * 0 + 1
-    return Softmax(_softmax_dim("softmax", dim, x.ndim))(x)
-
-
-def log_softmax(input: Any, dim: int | None = None, dtype: Any = None) -> Any:
-    """log softmax(input) along ``dim``, without overflow or loss of digits."""
-    x = input if dtype is None else input.to(dtype)
-    if x.ndim == 0:
-        return x * 0
-    return LogSoftmax(_softmax_dim("log_softmax", dim, x.ndim))(x)
-
-
-def softmin(input: Any, dim: int | None = None, dtype: Any = None) -> Any:
-    """softmax(−input)."""
-    return softmax(-input, dim, dtype)

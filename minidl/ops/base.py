@@ -43,6 +43,7 @@ from minidl.backend import Backend, backend_of, by_array_type
 from minidl.place import current_place
 from minidl.tensor import Tensor
 
+SOME = 1 << 12  # elements: for fewer there is no asking for a compiled function of single elements
 MANY = 1 << 17  # elements: for fewer a function of single elements is not cut into pieces
 registry: dict[str, type[Op]] = {}  # every op by its class name: drives the gradient tests and the op table
 
@@ -61,6 +62,8 @@ class Op(Node):
         to_float: integer inputs become floats first (exp, mean, …).
         pointwise: forward and vjps treat every element alike, so that large arrays may be cut into pieces. Then self holds no
             arrays, nor does forward leave anything in it.
+        compiled: the name of a compiled function that does the same in one pass over the memory, given also the op's
+            ``numbers``; the vjp's is that + "_back". Backends may have it (see ``Backend.in_one_pass``).
         broadcasts: inputs may be broadcast; gradients are summed back to each input's shape.
         is_view: the output may share its input's memory.
         frees: attributes that ``forward`` set for the vjp and that are dropped when they are spent.
@@ -72,6 +75,8 @@ class Op(Node):
     broadcasts: ClassVar[bool] = False
     is_view: ClassVar[bool] = False
     pointwise: ClassVar[bool] = False
+    compiled: ClassVar[str] = ""
+    numbers: tuple[float, ...] = ()
     quiet: ClassVar[bool] = False  # silence NumPy's warnings about division by zero and the like
     samples: ClassVar[Any] = None
     rules: ClassVar[tuple[Rule, ...]] = ()
@@ -152,8 +157,8 @@ class Op(Node):
                 if type(a) is not kind and not (a is None or isinstance(a, (float, int, np.generic, xp.array_type))):
                     raise self._wrong_operand(inputs)
         try:
-            if self.pointwise and first.size >= MANY:
-                result = self._by_pieces(xp, arrays)
+            if self.pointwise and first.size >= SOME:
+                result = self._forward_large(xp, arrays, first.size)
             elif self.quiet:
                 with np.errstate(all="ignore"):
                     result = self.forward(xp, *arrays)
@@ -171,9 +176,23 @@ class Op(Node):
             self._record(inputs, y)
         return y
 
-    def _by_pieces(self, xp: Any, arrays: list[Any]) -> Any:
-        with np.errstate(all="ignore") if self.quiet else nullcontext():
-            return xp.by_pieces(partial(self.forward, xp), *arrays)
+    def _forward_large(self, xp: Any, arrays: list[Any], size: int) -> Any:
+        """``forward`` of a function of single elements: compiled, or by pieces, where there is that and it is worth it."""
+        result = xp.in_one_pass(self.compiled, arrays, self.numbers) if self.compiled else None
+        if result is None:
+            with np.errstate(all="ignore") if self.quiet else nullcontext():
+                if size < MANY:
+                    return self.forward(xp, *arrays)
+                return xp.by_pieces(partial(self.forward, xp), *arrays)
+        return result
+
+    def _vjp_large(self, function: Callable[..., Any], g: Any, values: list[Any]) -> Any:
+        """Likewise for a vjp."""
+        xp = backend_of(g)
+        result = xp.in_one_pass(f"{self.compiled}_back", (g, *values), self.numbers) if self.compiled else None
+        if result is None:
+            return function(self, g, *values) if g.size < MANY else xp.by_pieces(function, self, g, *values)
+        return result
 
     def _record(self, inputs: tuple[Any, ...], y: Tensor) -> None:
         """If an input wants a gradient: become the node that made ``y``."""
@@ -253,8 +272,8 @@ class Op(Node):
                         values.append(saved[0])
                     else:  # the general case, and the errors
                         values.append(self.restore(i, create_graph))
-                if self.pointwise and not create_graph and g.size >= MANY:
-                    result = backend_of(g).by_pieces(function, self, g, *values)
+                if self.pointwise and not create_graph and g.size >= SOME:
+                    result = self._vjp_large(function, g, values)
                 else:
                     result = function(self, g, *values)
             if wrt is not None:

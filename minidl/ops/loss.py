@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from minidl.backend import backend_of
-from minidl.ops.activation import log_softmax, softmax
 from minidl.ops.base import Elementwise, Op, at_place, backend_of_any, raw, same_device
 from minidl.ops.gathering import gather
 from minidl.ops.reduction import mean, sum
 from minidl.ops.samples import reals
 from minidl.ops.selection import clamp, where
 from minidl.ops.shape import broadcast_to, reshape
+from minidl.ops.softmax import log_softmax, softmax
 from minidl.ops.unary import exp, log, log1p, softplus
 from minidl.tensor import Tensor
 

@@ -28,6 +28,7 @@ from minidl.ops import (
     unary,
 )
 from minidl.ops import shape as shaping
+from minidl.ops import softmax as softmaxes
 from minidl.ops.base import Op, cast
 from minidl.ops.inplace import in_place, in_place_sum
 from minidl.ops.short import short
@@ -207,7 +208,7 @@ class TensorMethods:
         unary.sinh, unary.cosh, unary.tanh, unary.asinh, unary.acosh, unary.atanh
     )  # fmt: skip
     erf, sigmoid = unary.erf, unary.sigmoid
-    relu, softmax, log_softmax = activation.relu, activation.softmax, activation.log_softmax
+    relu, softmax, log_softmax = activation.relu, softmaxes.softmax, softmaxes.log_softmax
 
     eq, ne, lt, le, gt, ge = (
         comparison.eq, comparison.ne, comparison.lt, comparison.le, comparison.gt, comparison.ge

@@ -33,6 +33,7 @@ class Square(Elementwise):
 class Exp(Unary):
     """eˣ."""
 
+    compiled = "exponential"
     samples = reals(-3, 3)
 
     def forward(self, xp, x):
@@ -270,6 +271,7 @@ class Cosh(Unary):
 class Tanh(Unary):
     """tanh x."""
 
+    compiled = "tanh"
     samples = reals(-2, 2)
 
     def forward(self, xp, x):
@@ -330,6 +332,7 @@ class Erf(Unary):
 class Sigmoid(Unary):
     """1 / (1 + e⁻ˣ)."""
 
+    pointwise = False  # the backends have kernels for it
     samples = reals(-4, 4)
 
     def forward(self, xp, x):
@@ -343,9 +346,10 @@ class Softplus(Op):
     """log(1 + exp(βx)) / β; the identity where βx > threshold."""
 
     to_float = quiet = pointwise = True
+    compiled = "softplus"
 
     def __init__(self, beta=1.0, threshold=20.0):
-        self.beta, self.threshold = beta, threshold
+        self.beta, self.threshold = self.numbers = float(beta), float(threshold)
 
     def forward(self, xp, x):
         scaled = x * self.beta

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,19 @@ class CpuElementwise(ElementwiseKernels):
                     target[start:stop] = piece(start, stop)
 
         share(part, spans(target.size, LEAST))
+        return out
+
+    def in_one_pass(self, name: str, arrays: Sequence[Any], numbers: tuple[float, ...]) -> Any:
+        fast = fast_kernels()
+        kept = arrays[-1]
+        if fast is None or kept.dtype.char != "f":
+            return None
+        out = np.empty_like(kept)
+        flats = flat_alike(out, *[laid_out_like(x, kept) for x in arrays])
+        if flats is None:
+            return None
+        target, *sources = flats
+        getattr(fast.activations, name)(team(target.size, PART), *sources, numbers, target)
         return out
 
     def add(self, a: Any, b: Any) -> Any:
@@ -103,15 +116,16 @@ class CpuElementwise(ElementwiseKernels):
         return out if done else reference(g, y, low, high)
 
     def sigmoid(self, x: Any, out: Any = None) -> Any:
-        y = np.empty_like(x) if out is None else out
         plain = super().sigmoid
-        compiled = x.dtype.char == "f" and fast_kernels() is not None
-        return y if compiled and _do("sigmoid", plain, (x,), y) else plain(x, y)
+        if x.dtype.char == "f" and fast_kernels() is not None:
+            y = np.empty_like(x) if out is None else out
+            return y if _do("sigmoid", plain, (x,), y) else plain(x, y)
+        return self.by_pieces(plain, x) if out is None and x.size >= LARGE else plain(x, out)
 
     def sigmoid_grad(self, g: Any, y: Any) -> Any:
         plain = super().sigmoid_grad
         if fast_kernels() is None or y.dtype.char not in "fd":
-            return plain(g, y)
+            return self.by_pieces(plain, g, y) if y.size >= LARGE else plain(g, y)
         out = np.empty_like(y)
         return out if _do("sigmoid_back", plain, (laid_out_like(g, y), y), out) else plain(g, y)
 

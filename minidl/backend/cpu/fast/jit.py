@@ -104,7 +104,7 @@ if IS_KNOWN:
 _names: set[tuple[str, str]] = set()
 
 
-def inner(function: Callable[..., Any], name: str = "") -> Any:
+def inner(function: Callable[..., Any], name: str = "", **options: Any) -> Any:
     """Compile as a piece of other kernels, which alone are kept on disk.
 
     Machine code calls pieces by module, name, types, and a number that Numba counts anew in every process. So a kernel from disk
@@ -120,7 +120,12 @@ def inner(function: Callable[..., Any], name: str = "") -> Any:
     if known in _names:
         raise ValueError(f"there is a piece {'.'.join(known)} already: its machine code might be taken for this one's")
     _names.add(known)
-    return numba.njit(function, **_OPTIONS, **_PIECES)
+    return numba.njit(function, **_OPTIONS, **_PIECES, **options)
+
+
+def inline(function: Callable[..., Any]) -> Any:
+    """An ``inner`` function of numbers, written into whoever calls it: LLVM makes no vectors of a loop that calls a function."""
+    return inner(function, forceinline=True)
 
 
 def symbol(function: Callable[..., None]) -> Any:
