@@ -85,11 +85,10 @@ def expm1(x):
 
 @inline
 def log1p(t):
-    """log(1 + t) for 0 ≤ t ≤ 1: 2 artanh(s), s = t / (2 + t) ≤ 1/3, by its series to s¹⁵."""
+    """log(1 + t) for 0 ≤ t ≤ 1: 2 artanh(s), s = t / (2 + t) ≤ 1/3, by its series to s¹³."""
     s = t / (f(2) + t)
     q = s * s
-    p = f(1 / 15)
-    p = p * q + f(1 / 13)
+    p = f(1 / 13)
     p = p * q + f(1 / 11)
     p = p * q + f(1 / 9)
     p = p * q + f(1 / 7)
