@@ -92,6 +92,8 @@ KERNELS = {
     "sigmoid_grad": (("Sigmoid",), "array"),
     "hardtanh_grad": (("Hardtanh", "HardtanhGrad"), "array"),
     "cross_entropy_grad": (("CrossEntropy",), "array"),
+    "softmax_grad": (("Softmax",), "array"),
+    "log_softmax_grad": (("LogSoftmax",), "array"),
 }
 
 

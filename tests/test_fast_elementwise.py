@@ -184,6 +184,27 @@ def test_cross_entropy_of_infinite_and_huge_numbers(classes: int) -> None:
             np.testing.assert_allclose(p, p_there, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("classes", [1, 3, 16, 17, 40, 1000])
+def test_softmax_and_its_logarithm(classes: int) -> None:
+    """Against the reference in float64; and infinities, NaN and huge numbers where that has them."""
+    random = np.random.default_rng(classes)
+    x = (5 * random.standard_normal((2, 150, classes))).astype(np.float32)
+    g = random.standard_normal(x.shape).astype(np.float32)
+    x64, g64 = x.astype(float), g.astype(float)
+    np.testing.assert_allclose(cpu.softmax(x, -1), reference.softmax(x64, 2), rtol=3e-6, atol=1e-30)
+    np.testing.assert_allclose(cpu.log_softmax(x, 2), reference.log_softmax(x64, 2), rtol=1e-6, atol=2e-6)
+    y, logs = reference.softmax(x64, 2), reference.log_softmax(x64, 2)
+    dx, dlogs = reference.softmax_grad(g64, y, 2), reference.log_softmax_grad(g64, logs, 2)
+    np.testing.assert_allclose(cpu.softmax_grad(g, y.astype(np.float32), 2), dx, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(cpu.log_softmax_grad(g, logs.astype(np.float32), 2), dlogs, rtol=1e-5, atol=1e-5)
+    for value in SPECIAL:
+        row = x[0, :1].copy()
+        row[0, classes // 2] = value
+        with np.errstate(all="ignore"):
+            np.testing.assert_allclose(cpu.softmax(row, 1), reference.softmax(row, 1), rtol=1e-5, atol=1e-30)
+            np.testing.assert_allclose(cpu.log_softmax(row, 1), reference.log_softmax(row, 1), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(("rows", "classes"), [(1, 1), (7, 10), (1000, 33), (64, 1000)])
 def test_cross_entropy_where_some_rows_are_ignored(rows: int, classes: int) -> None:
     random = np.random.default_rng(rows)

@@ -246,6 +246,25 @@ def cross_entropy_grad(draw: Draw) -> Arguments:
     return (reference.cross_entropy(x, labels, ignore)[2], labels, ignore, 0.3), {}
 
 
+def softmax(draw: Draw) -> Arguments:
+    x = draw.array(draw.choice([draw.shape(1, 3), (3, 1), (5, 17), (4, 70, 90)]), reals(-9, 9))
+    return (x, draw.dim(x.ndim)), {}
+
+
+def softmax_grad(draw: Draw) -> Arguments:
+    (x, axis), _ = softmax(draw)
+    return (draw.array(x.shape), reference.softmax(x, axis), axis), {}
+
+
+def log_softmax(draw: Draw) -> Arguments:
+    return softmax(draw)
+
+
+def log_softmax_grad(draw: Draw) -> Arguments:
+    (x, axis), _ = softmax(draw)
+    return (draw.array(x.shape), reference.log_softmax(x, axis), axis), {}
+
+
 def sgd_steps(draw: Draw) -> Arguments:
     (*first,), options = sgd_step(draw)
     large = [None if a is None else draw.array((3, 50_000)) for a in first]
@@ -341,7 +360,7 @@ DRAWS: dict[str, Callable[[Draw], Arguments]] = {
         normalize_grad,
         by_pieces, add, add_into, matmul, relu, relu_grad, hardtanh, hardtanh_grad, relu6, relu6_grad, sigmoid, sigmoid_grad,
         cross_entropy,
-        cross_entropy_grad,
+        cross_entropy_grad, softmax, softmax_grad, log_softmax, log_softmax_grad,
         scatter_add, erf, sgd_step, sgd_steps, adam_step, adam_steps, rmsprop_step, adagrad_step,
     )
 }  # fmt: skip
@@ -386,9 +405,12 @@ def test_the_overrides_are_found() -> None:
 
 @pytest.mark.parametrize("cls", SUBCLASSES, ids=lambda cls: cls.__name__)
 def test_every_kernel_of_a_backend_has_a_reference(cls: type) -> None:
-    """A public method that the base class lacks could not be compared with anything."""
+    """A public method that the base class lacks could not be compared with anything.
+
+    What is done ``in_one_pass`` is compared with the op that asks for it (``test_fast_elementwise.py``).
+    """
     own = {n for c in cls.__mro__ for n, f in vars(c).items() if inspect.isfunction(f) and not n.startswith("_")}
-    assert own - set(KERNELS) - UNCOMPARED <= {"from_numpy", "to_numpy", "require", "launch", "address"}
+    assert own - set(KERNELS) - UNCOMPARED <= {"from_numpy", "to_numpy", "in_one_pass", "require", "launch", "address"}
 
 
 def travel(value: Any, change: Callable[[Any], Any]) -> Any:

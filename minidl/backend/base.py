@@ -18,6 +18,7 @@ from minidl.backend.reference import (
     NormKernels,
     OptimKernels,
     PoolKernels,
+    SoftmaxKernels,
     SpecialKernels,
 )
 
@@ -32,6 +33,7 @@ class Backend(
     NormKernels,
     OptimKernels,
     PoolKernels,
+    SoftmaxKernels,
     SpecialKernels,
 ):
     """Where arrays live and what computes on them.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from minidl.backend import backend_of
 from minidl.ops.base import Op
 from minidl.ops.reduction import sum
 from minidl.ops.shape import normalize_dim
 from minidl.ops.unary import exp
+from minidl.tensor import Tensor
 
 
 class Softmax(Op):
@@ -19,11 +21,11 @@ class Softmax(Op):
         self.dim = dim
 
     def forward(self, xp, x):
-        e = xp.exp(x - x.max(axis=self.dim, keepdims=True)) if x.size else xp.exp(x)
-        e /= e.sum(axis=self.dim, keepdims=True)
-        return e
+        return xp.softmax(x, self.dim)
 
     def vjp(self, g, y):
+        if not isinstance(g, Tensor):
+            return backend_of(g).softmax_grad(g, y, self.dim)
         gy = g * y
         return gy - y * sum(gy, self.dim, keepdim=True)
 
@@ -42,11 +44,11 @@ class LogSoftmax(Op):
         self.dim = dim
 
     def forward(self, xp, x):
-        x = x - x.max(axis=self.dim, keepdims=True) if x.size else x + 0
-        x -= xp.log(xp.exp(x).sum(axis=self.dim, keepdims=True))
-        return x
+        return xp.log_softmax(x, self.dim)
 
     def vjp(self, g, y):
+        if not isinstance(g, Tensor):
+            return backend_of(g).log_softmax_grad(g, y, self.dim)
         return g - exp(y) * sum(g, self.dim, keepdim=True)
 
     def samples(draw):

@@ -13,9 +13,12 @@ from minidl.backend.cpu.matmul import CpuMatmul
 from minidl.backend.cpu.norm import CpuNorm
 from minidl.backend.cpu.optim import CpuOptim
 from minidl.backend.cpu.pool import CpuPool
+from minidl.backend.cpu.softmax import CpuSoftmax
 
 
-class CpuBackend(CpuBlocks, CpuConv, CpuElementwise, CpuLoss, CpuMatmul, CpuNorm, CpuOptim, CpuPool, Backend):
+class CpuBackend(
+    CpuBlocks, CpuConv, CpuElementwise, CpuLoss, CpuMatmul, CpuNorm, CpuOptim, CpuPool, CpuSoftmax, Backend
+):
     """Arrays in main memory."""
 
     def __init__(self) -> None:

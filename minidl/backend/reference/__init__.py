@@ -9,6 +9,7 @@ from minidl.backend.reference.matmul import MatmulKernels
 from minidl.backend.reference.norm import NormKernels
 from minidl.backend.reference.optim import OptimKernels
 from minidl.backend.reference.pool import PoolKernels
+from minidl.backend.reference.softmax import SoftmaxKernels
 from minidl.backend.reference.special import SpecialKernels
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "NormKernels",
     "OptimKernels",
     "PoolKernels",
+    "SoftmaxKernels",
     "SpecialKernels",
 ]

@@ -15,6 +15,7 @@ from minidl.backend.cpu.fast.loss import cross_entropy_back, cross_entropy_rows
 from minidl.backend.cpu.fast.norm import channel_sums, normalize, normalize_back, normalize_batch, normalize_by
 from minidl.backend.cpu.fast.optim import adam_update, sgd_update
 from minidl.backend.cpu.fast.pool import max_pool_rows, max_pool_scatter, sum_pool_rows, sum_pool_spread
+from minidl.backend.cpu.fast.softmax import log_softmax_back, log_softmax_rows, softmax_back, softmax_rows
 from minidl.backend.cpu.fast.split import UNIT, layout, matmul_split
 from minidl.backend.cpu.fast.team import serve
 from minidl.backend.cpu.fast.windows import (
@@ -63,6 +64,8 @@ __all__ = [
     "is_kept",
     "kernel_matrix",
     "layout",
+    "log_softmax_back",
+    "log_softmax_rows",
     "matmul",
     "matmul_small",
     "matmul_split",
@@ -81,6 +84,8 @@ __all__ = [
     "sgd_update",
     "sigmoid",
     "sigmoid_back",
+    "softmax_back",
+    "softmax_rows",
     "spread_windows",
     "sum_pool_rows",
     "sum_pool_spread",

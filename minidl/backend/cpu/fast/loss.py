@@ -1,51 +1,13 @@
-"""Softmax and cross entropy in one pass over each row. Threads share the rows.
-
-A sum, or a largest number, is collected in 16 places that lie in a vector: in one, every step would wait for the one before.
-"""
+"""Softmax and cross entropy in one pass over each row. Threads share the rows."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from minidl.backend.cpu.fast.emit import LANES
-from minidl.backend.cpu.fast.functions import exp
 from minidl.backend.cpu.fast.jit import inner, kernel
+from minidl.backend.cpu.fast.softmax import softmax_of
 from minidl.backend.cpu.fast.team import address_of, hold, job_of, run
-
-
-@inner
-def _larger(a, b):
-    return b if b > a else a
-
-
-@inner
-def _plus(a, b):
-    return a + b
-
-
-def _all_of(join):
-    """The function that joins all numbers of a row."""
-
-    def body(row, lanes):
-        joined, whole = row[0], row.size - row.size % LANES
-        if whole:
-            for j in range(LANES):
-                lanes[j] = row[j]
-            for k in range(LANES, whole, LANES):
-                piece = row[k : k + LANES]
-                for j in range(LANES):
-                    lanes[j] = join(lanes[j], piece[j])
-            joined = lanes[0]
-            for j in range(1, LANES):
-                joined = join(joined, lanes[j])
-        for k in range(max(1, whole), row.size):
-            joined = join(joined, row[k])
-        return joined
-
-    return inner(body, join.__name__)
-
-
-_largest, _sum = _all_of(_larger), _all_of(_plus)
 
 
 @inner
@@ -53,14 +15,8 @@ def _rows(who, part, first, last, x, labels, ignore_index, p, losses):
     """The softmax of the rows ``first`` to ``last`` of x (N, C) into p; −log of it at each label into losses (N), or 0."""
     lanes = np.empty(LANES, x.dtype)
     for i in range(first, last):
-        row, target, label = x[i], p[i], labels[i]
-        largest = _largest(row, lanes)
-        for k in range(row.size):
-            target[k] = exp(row[k] - largest)
-        total = _sum(target, lanes)
-        share = x.dtype.type(1) / total
-        for k in range(row.size):
-            target[k] *= share
+        row, label = x[i], labels[i]
+        largest, total = softmax_of(row, p[i], lanes)
         losses[i] = 0 if label == ignore_index else np.log(total) - (row[label] - largest)
 
 
