@@ -305,8 +305,15 @@ def relu_grad(draw: Draw) -> Arguments:
 
 
 def scatter_add(draw: Draw) -> Arguments:
+    index: Any
+    if draw.flag():  # as embeddings, and as gather along a dimension
+        target = draw.array(draw.choice([(40, 9), (40, 3, 5), (700,)]))
+        index = draw.indices((30, 40), target.shape[0]) - draw.choice([0, target.shape[0]])
+        if target.ndim == 2 and draw.flag():
+            index = draw.indices((300, 9), 40), np.arange(9)
+        return (target, index, draw.array(target[index].shape)), {}
     target = draw.array(draw.shape(1, 3))
-    index: Any = draw.indices(draw.shape(1, 2), target.shape[0])
+    index = draw.indices(draw.shape(1, 2), target.shape[0])
     index = draw.choice([index, (index,), (slice(None),) * (target.ndim - 1) + (index % target.shape[-1],)])
     return (target, index, draw.choice([2.5, draw.array(target[index].shape)])), {}
 

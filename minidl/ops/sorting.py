@@ -11,6 +11,8 @@ from minidl.ops.reduction import Values
 from minidl.ops.shape import normalize_dim
 from minidl.tensor import Tensor
 
+FEW = 4  # times as many elements as are asked for: then to find them is faster than to sort everything
+
 
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """The indices (int64) that sort along ``dim``; equal elements keep their order."""
@@ -37,6 +39,24 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     dim = normalize_dim(dim, input.ndim)
     if not 0 <= k <= (input.shape[dim] if input.ndim else 1):
         raise RuntimeError(f"selected index k out of range: k={k} for shape {input.shape}, dim {dim}")
+    if input.ndim and 0 < FEW * k < input.shape[dim]:
+        some = Tensor.wrap(_largest(raw(input), k, dim) if largest else _smallest(raw(input), k, dim))
+        values = gather(input, dim, some)
+        order = argsort(values, dim, descending=largest)
+        return Values(gather(values, dim, order), gather(some, dim, order))
     order = argsort(input, dim, descending=largest)
     indices = getitem(order, (slice(None),) * dim + (slice(k),)) if input.ndim else order
     return Values(gather(input, dim, indices), indices)
+
+
+def _largest(array: Any, k: int, dim: int) -> Any:
+    """The indices, rising, of the k largest elements (NaN is larger than any); which of equal ones, is not defined."""
+    xp, rest = backend_of_any(array), array.shape[dim] - k
+    found = xp.argpartition(array, rest, axis=dim)[(slice(None),) * dim + (slice(rest, None),)]
+    return xp.sort(found, axis=dim)
+
+
+def _smallest(array: Any, k: int, dim: int) -> Any:
+    """Likewise of the k smallest."""
+    xp = backend_of_any(array)
+    return xp.sort(xp.argpartition(array, k - 1, axis=dim)[(slice(None),) * dim + (slice(k),)], axis=dim)

@@ -8,6 +8,7 @@ from minidl.backend.base import Backend
 from minidl.backend.cpu.blocks import CpuBlocks
 from minidl.backend.cpu.conv import CpuConv
 from minidl.backend.cpu.elementwise import CpuElementwise
+from minidl.backend.cpu.indexing import CpuIndex
 from minidl.backend.cpu.loss import CpuLoss
 from minidl.backend.cpu.matmul import CpuMatmul
 from minidl.backend.cpu.norm import CpuNorm
@@ -17,13 +18,9 @@ from minidl.backend.cpu.softmax import CpuSoftmax
 
 
 class CpuBackend(
-    CpuBlocks, CpuConv, CpuElementwise, CpuLoss, CpuMatmul, CpuNorm, CpuOptim, CpuPool, CpuSoftmax, Backend
+    CpuBlocks, CpuConv, CpuElementwise, CpuIndex, CpuLoss, CpuMatmul, CpuNorm, CpuOptim, CpuPool, CpuSoftmax, Backend
 ):
     """Arrays in main memory."""
 
     def __init__(self) -> None:
         super().__init__("cpu", numpy, numpy.ndarray)
-
-    def scatter_add(self, target, index, values) -> None:  # type: ignore[no-untyped-def]
-        """``target[index] += values`` in which an index that comes twice adds twice."""
-        numpy.add.at(target, index, values)

@@ -15,6 +15,7 @@ from minidl.backend.cpu.fast.loss import cross_entropy_back, cross_entropy_rows
 from minidl.backend.cpu.fast.norm import channel_sums, normalize, normalize_back, normalize_batch, normalize_by
 from minidl.backend.cpu.fast.optim import adam_update, sgd_update
 from minidl.backend.cpu.fast.pool import max_pool_rows, max_pool_scatter, sum_pool_rows, sum_pool_spread
+from minidl.backend.cpu.fast.scatter import add_rows
 from minidl.backend.cpu.fast.softmax import log_softmax_back, log_softmax_rows, softmax_back, softmax_rows
 from minidl.backend.cpu.fast.split import UNIT, layout, matmul_split
 from minidl.backend.cpu.fast.team import serve
@@ -42,6 +43,7 @@ __all__ = [
     "activations",
     "adam_update",
     "add",
+    "add_rows",
     "add_weight_points",
     "add_weight_tiles",
     "channel_sums",
