@@ -76,6 +76,27 @@ def test_winograd_errs_by_less_than_a_hundred_thousandth(data: st.DataObject) ->
 
 
 @compiled
+@pytest.mark.parametrize("shape", [(1, 1), (7, 16), (3, 5, 17), (130, 2, 40), (2, 20_001), (4000, 3)], ids=str)
+@pytest.mark.parametrize("affine", ["both", "weight", "bias", "none"])
+def test_rows_are_normalized(shape: tuple[int, ...], affine: str) -> None:
+    """Layer norm over the last axis and over all but the first, in both precisions, far from 0 too."""
+    rng = np.random.default_rng(0)
+    for axes in {(len(shape) - 1,), tuple(range(1, len(shape)))}:
+        x, g = 2 * rng.standard_normal(shape) + 30, rng.standard_normal(shape)
+        row = shape[axes[0] :]
+        weight = rng.standard_normal(row) if affine in ("both", "weight") else None
+        bias = rng.standard_normal(row) if affine in ("both", "bias") else None
+        y, mean, invstd = reference.normalize_batch(x, weight, bias, axes, 0.1)
+        grads = reference.normalize_grad(g, x, weight, mean, invstd, axes, row, row, row)
+        for dtype, bound in (np.float32, 1e-5), (np.float64, 1e-12):
+            xs, gs, ws, bs = (None if a is None else a.astype(dtype) for a in (x, g, weight, bias))
+            results = cpu.normalize_batch(xs, ws, bs, axes, 0.1)
+            back = cpu.normalize_grad(gs, xs, ws, *results[1:], axes, row, row, row)
+            for a, b in zip((*results, *back), (y, mean, invstd, *grads), strict=True):
+                assert a.dtype == dtype and a.shape == b.shape and error(a, b) < bound
+
+
+@compiled
 @pytest.mark.parametrize("shape", [(3, 5), (60, 100), (2, 3, 1, 2), (8, 16, 9, 7), (4, 600)], ids=str)
 def test_running_statistics_follow_those_of_the_batch(shape: tuple[int, ...]) -> None:
     """Few rows, whose variance depends on the divisor, and many; rows of several positions, and wide ones."""

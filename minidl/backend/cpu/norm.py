@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.backend.cpu import norm_rows
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.layout import LEAST, laid_out_like
 from minidl.backend.cpu.threads import Span, Team, cut, share, spans, team
@@ -27,7 +28,7 @@ BLOCK_BYTES = 1 << 18  # of temporaries at a time, without Numba
 
 
 class CpuNorm(NormKernels):
-    """Normalisation per channel of arrays that lie channels-last; everything else goes to the reference."""
+    """Normalisation per channel of arrays that lie channels-last, and of rows; everything else goes to the reference."""
 
     def normalize_batch(
         self,
@@ -39,6 +40,9 @@ class CpuNorm(NormKernels):
         running: Running | None = None,
         then: str | None = None,
     ) -> tuple[Any, Any, Any]:
+        if running is None and norm_rows.can_do(x, axes, weight, bias):
+            y, mean, invstd = norm_rows.forward(x, weight, bias, axes, eps)
+            return self._after(then, y), mean, invstd
         fast = fast_kernels()
         columns = _columns(x, axes)
         fits = columns is not None and per_channel(x, weight, bias) and followed(x, running)
@@ -151,6 +155,11 @@ class CpuNorm(NormKernels):
         then: str | None = None,
         y: Any = None,
     ) -> tuple[Any, Any, Any]:
+        if norm_rows.can_do(x, axes, weight):
+            of_row = x.shape[x.ndim - len(axes) :]
+            if affine == of_row or (weight_shape is None and bias_shape is None):
+                dx, dw, db = norm_rows.back(self._before(then, g, y), x, weight, mean, invstd, axes)
+                return dx, _in_shape(dw, weight_shape, x), _in_shape(db, bias_shape, x)
         fast = fast_kernels()
         columns = _columns(x, axes)
         code = 0 if fast is None or columns is None else _code(then, x)

@@ -13,6 +13,7 @@ from minidl.backend.cpu.fast.gemm import matmul, matmul_small, matmul_transposed
 from minidl.backend.cpu.fast.jit import check, is_kept
 from minidl.backend.cpu.fast.loss import cross_entropy_back, cross_entropy_rows
 from minidl.backend.cpu.fast.norm import channel_sums, normalize, normalize_back, normalize_batch, normalize_by
+from minidl.backend.cpu.fast.norm_rows import normalize_rows, normalize_rows_back
 from minidl.backend.cpu.fast.optim import adam_update, sgd_update
 from minidl.backend.cpu.fast.pool import max_pool_rows, max_pool_scatter, sum_pool_rows, sum_pool_spread
 from minidl.backend.cpu.fast.scatter import add_rows
@@ -78,6 +79,8 @@ __all__ = [
     "normalize_back",
     "normalize_batch",
     "normalize_by",
+    "normalize_rows",
+    "normalize_rows_back",
     "pack",
     "permitted",
     "relu",

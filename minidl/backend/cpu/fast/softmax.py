@@ -45,7 +45,7 @@ def _all_of(join):
     return inner(body, join.__name__)
 
 
-_largest, _sum = _all_of(_larger), _all_of(_plus)
+_largest, sum_of = _all_of(_larger), _all_of(_plus)
 
 
 @inner
@@ -54,7 +54,7 @@ def softmax_of(row, target, lanes):
     largest = _largest(row, lanes)
     for k in range(row.size):
         target[k] = exp(row[k] - largest)
-    total = _sum(target, lanes)
+    total = sum_of(target, lanes)
     share = row.dtype.type(1) / total
     for k in range(row.size):
         target[k] *= share
@@ -76,7 +76,7 @@ def _log_softmax(who, part, first, last, x, y):
         largest = _largest(row, lanes)
         for k in range(row.size):
             target[k] = exp(row[k] - largest)
-        log_total = np.log(_sum(target, lanes))
+        log_total = np.log(sum_of(target, lanes))
         for k in range(row.size):
             target[k] = (row[k] - largest) - log_total
 
@@ -89,7 +89,7 @@ def _softmax_back(who, part, first, last, g, y, dx):
         cotangent, row, target = g[i], y[i], dx[i]
         for k in range(row.size):
             target[k] = cotangent[k] * row[k]
-        total = _sum(target, lanes)
+        total = sum_of(target, lanes)
         for k in range(row.size):
             target[k] -= row[k] * total
 
@@ -100,7 +100,7 @@ def _log_softmax_back(who, part, first, last, g, y, dx):
     lanes = np.empty(LANES, y.dtype)
     for i in range(first, last):
         cotangent, row, target = g[i], y[i], dx[i]
-        total = _sum(cotangent, lanes)
+        total = sum_of(cotangent, lanes)
         for k in range(row.size):
             target[k] = cotangent[k] - exp(row[k]) * total
 
