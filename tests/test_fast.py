@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -331,6 +332,39 @@ def test_machine_code_from_disk_needs_no_compiler(tmp_path: Path) -> None:
     environment = {"NUMBA_CACHE_DIR": str(tmp_path), "MINIDL_COMPILE_AHEAD": "0"}
     assert run(code, **environment).stdout.split() == ["True", "True"]
     assert run(code, **environment).stdout.split() == ["False", "True"]
+
+
+@compiled
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_rests_while_a_kernel_is_compiled(enabled: bool) -> None:
+    """And then does as before, also if the compiler fails."""
+    import numba
+    from numba.core import event
+
+    class Listener(event.Listener):
+        seen: ClassVar[list[bool]] = []
+
+        def on_start(self, event: Any) -> None:
+            self.seen.append(gc.isenabled())
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    listener = Listener()
+    event.register("numba:compile", listener)
+    try:
+        if not enabled:
+            gc.disable()
+        piece = numba.njit(lambda x: x + 1)
+        assert numba.njit(lambda x: piece(x) * 2)(1) == 4
+        assert gc.isenabled() == enabled
+        with pytest.raises(numba.TypingError):
+            numba.njit(lambda x: x.nothing_of_that_name)(1)
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
+        event.unregister("numba:compile", listener)
+    assert listener.seen == [False] * 3
 
 
 @compiled

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -83,5 +84,6 @@ def work() -> Iterator[Callable[[], Any]]:
 
 
 if __name__ == "__main__":
+    gc.disable()  # see ``fast/jit.py``
     for call in work():
         call()

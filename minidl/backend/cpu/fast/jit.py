@@ -6,6 +6,7 @@ The machine code lies beside the source (``__pycache__``), or, where that cannot
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -160,15 +161,24 @@ def data(typing_context, array):
 _kept: list[Any] = []  # or their machine code would be freed
 
 
-class _Announcer(event.Listener):
-    """Says what is being compiled, once: the first kernels of a new installation take some seconds."""
+class _Compiling(event.Listener):
+    """Says what is being compiled, once: the first kernels of a new installation take some seconds.
+
+    Python's garbage collector rests meanwhile. It would look through all that the compiler has made, again and again, which
+    takes a tenth of the time. (Numba compiles one kernel at a time, and the pieces of a kernel within it.)
+    """
 
     said = False
+    depth, collects = 0, False
 
     def on_start(self, event: Any) -> None:
+        if self.depth == 0:
+            _Compiling.collects = gc.isenabled()
+            gc.disable()
+        _Compiling.depth += 1
         dispatcher = event.data["dispatcher"]
         if dispatcher.py_func.__module__.startswith("minidl.") and not self.said:
-            _Announcer.said = True
+            _Compiling.said = True
             print(
                 "minidl: compiling kernels for this machine (once; they are kept on disk) …",
                 file=sys.stderr,
@@ -176,10 +186,12 @@ class _Announcer(event.Listener):
             )
 
     def on_end(self, event: Any) -> None:
-        pass
+        _Compiling.depth -= 1
+        if self.depth == 0 and self.collects:
+            gc.enable()
 
 
-event.register("numba:compile", _Announcer())
+event.register("numba:compile", _Compiling())
 
 
 @kernel
