@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import minidl
 from minidl import backend
 from minidl.backend import Backend, backend_for
+from minidl.backend.cpu import layout
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.conv import select
 from minidl.nn import functional as F
@@ -74,6 +75,31 @@ def test_winograd_errs_by_less_than_a_hundred_thousandth(data: st.DataObject) ->
     finally:
         select.DIRECT_PRODUCT = before
         select.choose.cache_clear()
+
+
+@compiled
+@pytest.mark.parametrize(
+    "shape", [(2, 64, 8, 8), (3, 3, 40, 41), (5, 40, 7, 9), (1, 17, 1, 300), (9, 500, 1, 1)], ids=str
+)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_images_are_turned(shape: tuple[int, ...], threads: int) -> None:
+    """From channels first to channels last and back, bit for bit; what can be a view is one."""
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    before = minidl.get_num_threads()
+    minidl.set_num_threads(threads)
+    try:
+        last = layout.nhwc(x)
+        assert last.flags.c_contiguous
+        np.testing.assert_array_equal(last, x.transpose(0, 2, 3, 1))
+        images = last.transpose(0, 3, 1, 2)
+        for target in (len(x), x[0].size), (len(x), -1):
+            np.testing.assert_array_equal(cpu.reshaped(images, target), x.reshape(target))
+        if min(shape[1], shape[2] * shape[3]) > 1:
+            assert layout.in_rows(images).flags.c_contiguous and layout.in_rows(x) is None
+        view = cpu.reshaped(images, (*shape[:2], -1))
+        assert np.shares_memory(view, images) and np.array_equal(view, x.reshape(view.shape))
+    finally:
+        minidl.set_num_threads(before)
 
 
 @compiled

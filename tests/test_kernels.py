@@ -304,6 +304,12 @@ def relu_grad(draw: Draw) -> Arguments:
     return (g, np.maximum(draw.array(g.shape), 0)), {}
 
 
+def reshaped(draw: Draw) -> Arguments:
+    n, c, h, w = draw.choice([(2, 3, 4, 5), (1, 1, 2, 3), (3, 16, 8, 4), (2, 40, 9, 7)])
+    x = draw.array((n, c, h, w))
+    return (x, draw.choice([(n, c * h * w), (n, -1), (-1,), (n * c, h * w), (n, c, h * w)])), {}
+
+
 def scatter_add(draw: Draw) -> Arguments:
     index: Any
     if draw.flag():  # as embeddings, and as gather along a dimension
@@ -368,7 +374,7 @@ DRAWS: dict[str, Callable[[Draw], Arguments]] = {
         by_pieces, add, add_into, matmul, relu, relu_grad, hardtanh, hardtanh_grad, relu6, relu6_grad, sigmoid, sigmoid_grad,
         cross_entropy,
         cross_entropy_grad, softmax, softmax_grad, log_softmax, log_softmax_grad,
-        scatter_add, erf, sgd_step, sgd_steps, adam_step, adam_steps, rmsprop_step, adagrad_step,
+        scatter_add, reshaped, erf, sgd_step, sgd_steps, adam_step, adam_steps, rmsprop_step, adagrad_step,
     )
 }  # fmt: skip
 

@@ -6,8 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from minidl.backend.cpu.threads import share, spans
+from minidl.backend.cpu.compiled import fast_kernels
+from minidl.backend.cpu.threads import share, spans, team
 
+SMALL, PART = (
+    1 << 12,
+    1 << 13,
+)  # numbers that are worth turning by a compiled kernel; that a thread should have to itself
 LEAST = 1 << 16  # elements that a thread should have to itself, to be worth waking
 
 
@@ -17,12 +22,31 @@ def nhwc(x: Any) -> np.ndarray:
     if y.flags.c_contiguous:
         return y
     copy = np.empty(y.shape, y.dtype)
+    if x.flags.c_contiguous and _turn(x.reshape(*x.shape[:2], -1), copy.reshape(len(x), -1, x.shape[1])):
+        return copy
 
     def part(images: tuple[int, int]) -> None:
         copy[images[0] : images[1]] = y[images[0] : images[1]]
 
     share(part, spans(len(y), max(1, LEAST * len(y) // max(1, y.size))))
     return copy
+
+
+def in_rows(x: np.ndarray) -> np.ndarray | None:
+    """A C-contiguous copy of NCHW whose channels lie last, if there is a fast way to it."""
+    y = x.transpose(0, 2, 3, 1)
+    if not y.flags.c_contiguous:
+        return None
+    copy = np.empty(x.shape, x.dtype)
+    return copy if _turn(y.reshape(len(x), -1, x.shape[1]), copy.reshape(*x.shape[:2], -1)) else None
+
+
+def _turn(matrices: np.ndarray, out: np.ndarray) -> bool:
+    """Turn every matrix (N, A, B) into ``out`` (N, B, A), compiled; False if that cannot be, or is not worth it."""
+    fast = fast_kernels() if matrices.dtype.char == "f" and matrices.size >= SMALL else None
+    if fast is not None:
+        fast.turn(team(len(matrices), PART / matrices[0].size), matrices, out)
+    return fast is not None
 
 
 def empty_nhwc(shape: tuple[int, ...], dtype: Any) -> np.ndarray:

@@ -20,6 +20,7 @@ from minidl.backend.cpu.fast.scatter import add_rows
 from minidl.backend.cpu.fast.softmax import log_softmax_back, log_softmax_rows, softmax_back, softmax_rows
 from minidl.backend.cpu.fast.split import UNIT, layout, matmul_split
 from minidl.backend.cpu.fast.team import serve
+from minidl.backend.cpu.fast.transpose import turn
 from minidl.backend.cpu.fast.windows import (
     convolve_windows,
     correlate_windows,
@@ -95,6 +96,7 @@ __all__ = [
     "sum_pool_rows",
     "sum_pool_spread",
     "sum_weight",
+    "turn",
     "unfold_rows",
     "weight_from_tiles",
     "weight_tiles",
