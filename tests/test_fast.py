@@ -436,13 +436,8 @@ def test_a_second_process_compiles_what_the_first_one_needs_last(tmp_path: Path)
     environment = {"NUMBA_CACHE_DIR": str(tmp_path), "MINIDL_COMPILE_AHEAD": "0"}
     run("import runpy; runpy.run_module('minidl.backend.cpu.ahead', run_name='__main__')", **environment)
     here = run(RESNET_STEP, Path(__file__).parents[1], **environment).stdout.split()
-    assert here == [
-        "turn",
-        "direct_conv",
-        "normalize_batch",
-        "relu",
-        "add",
-    ]  # all else was there, and no more than that
+    # All else was there, and no more than that.
+    assert here == ["turn", "direct_conv", "normalize_batch", "relu", "add"]
 
 
 @compiled

@@ -50,16 +50,17 @@ class CpuElementwise(ElementwiseKernels):
         return out
 
     def in_one_pass(self, name: str, arrays: Sequence[Any], numbers: tuple[float, ...]) -> Any:
-        fast = fast_kernels()
         kept = arrays[-1]
-        if fast is None or kept.dtype.char != "f":
+        if kept.dtype.char != "f" or fast_kernels() is None:
             return None
+        from minidl.backend.cpu.fast import activations  # here, so that a net without them does not wait for them
+
         out = np.empty_like(kept)
         flats = flat_alike(out, *[laid_out_like(x, kept) for x in arrays])
         if flats is None:
             return None
         target, *sources = flats
-        getattr(fast.activations, name)(team(target.size, PART), *sources, numbers, target)
+        getattr(activations, name)(team(target.size, PART), *sources, numbers, target)
         return out
 
     def add(self, a: Any, b: Any) -> Any:

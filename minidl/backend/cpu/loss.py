@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
-from minidl.backend.cpu.softmax import rows_shared
+from minidl.backend.cpu.threads import row_team
 from minidl.backend.reference.loss import LossKernels
 
 
@@ -19,7 +19,7 @@ class CpuLoss(LossKernels):
         if fast is None or not (x.flags.c_contiguous and labels.flags.c_contiguous):
             return super().cross_entropy(x, labels, ignore_index)
         p = np.empty_like(x)
-        total, count = fast.cross_entropy_rows(rows_shared(x), x, labels, ignore_index, p)
+        total, count = fast.cross_entropy_rows(row_team(x), x, labels, ignore_index, p)
         if count < 0:
             raise IndexError(int(labels[int(total)]))
         return x.dtype.type(total), count, p
@@ -29,5 +29,5 @@ class CpuLoss(LossKernels):
         if fast is None or not (p.flags.c_contiguous and labels.flags.c_contiguous):
             return super().cross_entropy_grad(p, labels, ignore_index, scale)
         dx = np.empty_like(p)
-        fast.cross_entropy_back(rows_shared(p), p, labels, ignore_index, float(scale), dx)
+        fast.cross_entropy_back(row_team(p), p, labels, ignore_index, float(scale), dx)
         return dx

@@ -14,16 +14,15 @@ import numpy as np
 from minidl.backend.cpu import norm_rows
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.layout import LEAST, laid_out_like
-from minidl.backend.cpu.threads import Span, Team, cut, share, spans, team
+from minidl.backend.cpu.norm_rows import NOTHING, line
+from minidl.backend.cpu.threads import Span, cut, row_team, share, spans
 from minidl.backend.reference.norm import NormKernels, Running, Shape, follow, followed, per_channel
 
 SMALL, MEDIUM = 1 << 12, 1 << 14  # numbers: for fewer it does not pay to make rows wide, or only a little
 WIDE, NARROW = 512, 64  # numbers in a row at least, where the number of positions can be divided; of a medium matrix
-PART = 1 << 12  # numbers that a thread should have to itself, if it is awake
 THEN = (None, "relu", "sigmoid", "relu6")  # what the compiled kernels do to float32 in the same pass
-_NOTHING: dict[str, np.ndarray] = {"f": np.empty(0, np.float32), "d": np.empty(0)}
-_NO_RUNNING: dict[str, Running] = {char: (nothing, nothing, 0.0) for char, nothing in _NOTHING.items()}
-_NO_OUTPUT = {char: nothing.reshape(0, 0) for char, nothing in _NOTHING.items()}
+_NO_RUNNING: dict[str, Running] = {char: (nothing, nothing, 0.0) for char, nothing in NOTHING.items()}
+_NO_OUTPUT = {char: nothing.reshape(0, 0) for char, nothing in NOTHING.items()}
 BLOCK_BYTES = 1 << 18  # of temporaries at a time, without Numba
 
 
@@ -53,10 +52,10 @@ class CpuNorm(NormKernels):
             return self._after(then, y), mean, invstd
         matrix, repeats = columns
         y, mean, invstd = np.empty_like(x), np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
-        w, b = _line(weight, x), _line(bias, x)
+        w, b = line(weight, x), line(bias, x)
         averages = _NO_RUNNING[x.dtype.char] if running is None else running
         code, to = _code(then, x), _matrix(y, repeats)
-        fast.normalize_batch(_crew(matrix), matrix, repeats, w, b, eps, *averages, code, to, mean, invstd)
+        fast.normalize_batch(row_team(matrix), matrix, repeats, w, b, eps, *averages, code, to, mean, invstd)
         if not code:
             y = self._after(then, y)
         shape = (1, -1) if x.ndim == 2 else (1, -1, 1, 1)
@@ -72,7 +71,7 @@ class CpuNorm(NormKernels):
         fast = fast_kernels()
         if fast is not None:
             sums = np.empty(x.shape[1], x.dtype)
-            fast.channel_sums(_crew(matrix), matrix, sums)
+            fast.channel_sums(row_team(matrix), matrix, sums)
             return sums
         first, *others = share(lambda rows: np.add.reduce(matrix[slice(*rows)]), _rows(matrix))
         for other in others:
@@ -101,7 +100,7 @@ class CpuNorm(NormKernels):
     ) -> tuple[Any, Any]:
         fast = fast_kernels()
         columns = _columns(x, (0,) if x.ndim == 2 else (0, 2, 3))
-        vectors: list[Any] = [_NOTHING.get(x.dtype.char) if v is None else v for v in (weight, bias, mean, variance)]
+        vectors: list[Any] = [NOTHING.get(x.dtype.char) if v is None else v for v in (weight, bias, mean, variance)]
         if (
             fast is None
             or columns is None
@@ -111,7 +110,7 @@ class CpuNorm(NormKernels):
         matrix, repeats = columns
         y, invstd = np.empty_like(x), np.empty_like(mean)
         code = _code(then, x)
-        fast.normalize_by(_crew(matrix), matrix, repeats, *vectors, eps, code, _matrix(y, repeats), invstd)
+        fast.normalize_by(row_team(matrix), matrix, repeats, *vectors, eps, code, _matrix(y, repeats), invstd)
         return y if code else self._after(then, y), invstd
 
     def normalize(self, x: Any, weight: Any, bias: Any, mean: Any, invstd: Any) -> Any:
@@ -128,7 +127,7 @@ class CpuNorm(NormKernels):
         y = np.empty_like(x)  # in x's memory layout
         target = _matrix(y, repeats)
         if fast is not None:
-            fast.normalize(_crew(matrix), matrix, repeats, middle, scale, shift, 0, target)
+            fast.normalize(row_team(matrix), matrix, repeats, middle, scale, shift, 0, target)
             return y
         middle, scale, shift = (_repeat(v, repeats) for v in (middle, scale, shift))
 
@@ -175,10 +174,10 @@ class CpuNorm(NormKernels):
             cotangents, target = _matrix(laid_out_like(g, x), repeats), _matrix(dx, repeats)
             if fast is not None:
                 dw, db = (np.empty(s or x.shape[1], x.dtype) for s in (weight_shape, bias_shape))
-                lines = _line(weight, x), _line(mean, x), _line(invstd, x)
+                lines = line(weight, x), line(mean, x), line(invstd, x)
                 output = _matrix(laid_out_like(y, x), repeats) if code else _NO_OUTPUT[x.dtype.char]
                 sums = dw.reshape(-1), db.reshape(-1)
-                fast.normalize_back(_crew(matrix), cotangents, matrix, repeats, *lines, code, output, target, *sums)
+                fast.normalize_back(row_team(matrix), cotangents, matrix, repeats, *lines, code, output, target, *sums)
             else:
                 dw, db = _normalize_back(cotangents, matrix, repeats, weight, mean, invstd, target)
         return dx, _in_shape(dw, weight_shape, x), _in_shape(db, bias_shape, x)
@@ -289,11 +288,6 @@ def _repeat(v: np.ndarray, repeats: int) -> np.ndarray:
     return v if repeats == 1 else np.broadcast_to(v, (repeats, v.size)).reshape(-1)
 
 
-def _line(v: Any, like: np.ndarray) -> np.ndarray:
-    """One number for each channel, in a row; empty for None."""
-    return _NOTHING[like.dtype.char] if v is None else v.ravel()
-
-
 def _code(then: str | None, x: np.ndarray) -> int:
     """What the compiled kernels are to do with their results; 0 for nothing, or for what they cannot."""
     return THEN.index(then) if x.dtype.char == "f" else 0
@@ -303,10 +297,6 @@ def _in_shape(d: Any, shape: Shape | None, like: np.ndarray) -> Any:
     if shape is None or (d.shape == shape and d.dtype == like.dtype):  # a view would have to be copied for who keeps it
         return None if shape is None else d
     return d.astype(like.dtype, copy=False).reshape(shape)
-
-
-def _crew(matrix: np.ndarray) -> Team:
-    return team(len(matrix), PART / matrix.shape[1])
 
 
 def _rows(matrix: np.ndarray) -> list[Span]:

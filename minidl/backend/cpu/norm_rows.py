@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
-from minidl.backend.cpu.threads import Team, team
+from minidl.backend.cpu.threads import row_team
 from minidl.backend.reference.norm import Shape
 
-PART = 1 << 12  # numbers that a thread should have to itself, if it is awake
+NOTHING: dict[str, np.ndarray] = {"f": np.empty(0, np.float32), "d": np.empty(0)}
 
 
 def can_do(x: np.ndarray, axes: Shape, *vectors: Any) -> bool:
@@ -29,9 +30,9 @@ def forward(
     """y, mean and 1 / √(variance + eps), the last two with axes of length 1."""
     matrix = _matrix(x, axes)
     y, (mean, invstd) = np.empty_like(x), np.empty((2, len(matrix)), x.dtype)
-    vectors = _line(weight, x), _line(bias, x)
+    vectors = line(weight, x), line(bias, x)
     fast: Any = fast_kernels()
-    fast.normalize_rows(_crew(matrix), matrix, *vectors, eps, y.reshape(matrix.shape), mean, invstd)
+    fast.normalize_rows(row_team(matrix), matrix, *vectors, eps, y.reshape(matrix.shape), mean, invstd)
     kept = x.shape[: x.ndim - len(axes)] + (1,) * len(axes)
     return y, mean.reshape(kept), invstd.reshape(kept)
 
@@ -41,9 +42,9 @@ def back(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The gradients for x, and for weight and bias in the shape of a row."""
     matrix = _matrix(x, axes)
-    crew, dx = _crew(matrix), np.empty_like(x)
+    crew, dx = row_team(matrix), np.empty_like(x)
     sums = np.empty((2, crew[-1], matrix.shape[1]), x.dtype)
-    lines = _line(weight, x), mean.reshape(-1), invstd.reshape(-1)
+    lines = line(weight, x), line(mean, x), line(invstd, x)
     cotangent = np.ascontiguousarray(g).reshape(matrix.shape)
     fast: Any = fast_kernels()
     fast.normalize_rows_back(crew, cotangent, matrix, *lines, dx.reshape(matrix.shape), *sums)
@@ -53,15 +54,9 @@ def back(
 
 
 def _matrix(x: np.ndarray, axes: Shape) -> np.ndarray:
-    rows = 1
-    for n in x.shape[: x.ndim - len(axes)]:
-        rows *= n
-    return x.reshape(rows, -1)
+    return x.reshape(prod(x.shape[: x.ndim - len(axes)]), -1)
 
 
-def _line(v: Any, like: np.ndarray) -> np.ndarray:
-    return np.empty(0, like.dtype) if v is None else v.reshape(-1)
-
-
-def _crew(matrix: np.ndarray) -> Team:
-    return team(len(matrix), PART / matrix.shape[1])
+def line(v: Any, like: np.ndarray) -> np.ndarray:
+    """The numbers of a weight, a bias or a statistic in a row; empty for None."""
+    return NOTHING[like.dtype.char] if v is None else v.ravel()

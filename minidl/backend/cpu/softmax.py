@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
-from minidl.backend.cpu.threads import Team, team
+from minidl.backend.cpu.threads import row_team
 from minidl.backend.reference.softmax import SoftmaxKernels
-
-PART = 1 << 12  # numbers that a thread should have to itself, if it is awake
 
 
 class CpuSoftmax(SoftmaxKernels):
@@ -40,10 +38,6 @@ def _by_rows(name: str, axis: int, *arrays: np.ndarray) -> np.ndarray | None:
     if fast is None or not all([a.dtype is x.dtype and a.flags.c_contiguous for a in arrays]):
         return None
     out = np.empty_like(x)
-    getattr(fast, name)(rows_shared(x), *[a.reshape(-1, x.shape[-1]) for a in (*arrays, out)])
+    matrices = [a.reshape(-1, x.shape[-1]) for a in (*arrays, out)]
+    getattr(fast, name)(row_team(matrices[-1]), *matrices)
     return out
-
-
-def rows_shared(x: np.ndarray) -> Team:
-    """The threads that share the rows of x."""
-    return team(x.size // x.shape[-1], PART / x.shape[-1])

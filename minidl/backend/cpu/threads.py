@@ -250,6 +250,14 @@ def team(length: int, least: float = 0, pieces: int = PIECES) -> Team:
     return _board_address, helpers, length, parts
 
 
+ROW_PART = 1 << 12  # numbers of a matrix that a thread should have to itself, if it is awake
+
+
+def row_team(matrix: np.ndarray) -> Team:
+    """``team`` on the rows of a matrix, for kernels that go over each a few times."""
+    return team(len(matrix), ROW_PART / matrix.shape[1])
+
+
 class _SmallKernels:
     """Those that found nobody awake: when the last one came, and how many have followed each other closely."""
 

@@ -3,7 +3,6 @@
 The first argument of most is a team (``minidl.backend.cpu.threads.team``): the threads that share the work.
 """
 
-from minidl.backend.cpu.fast import activations
 from minidl.backend.cpu.fast.amx import permitted
 from minidl.backend.cpu.fast.depthwise import depthwise, depthwise_input_grad, depthwise_weight_grad
 from minidl.backend.cpu.fast.direct import MULTIPLE, correlates, direct_conv, direct_weight_grad
@@ -42,7 +41,6 @@ from minidl.backend.cpu.fast.winograd import (
 __all__ = [
     "MULTIPLE",
     "UNIT",
-    "activations",
     "adam_update",
     "add",
     "add_rows",
