@@ -1,6 +1,6 @@
 """The kernels of ``minidl/backend/cuda`` without a GPU: their sources compiled as C++, run on NumPy arrays.
 
-So every machine with a compiler tests what they compute (not how fast, nor how a GPU's threads meet in memory).
+So every Linux or macOS machine with a compiler tests what they compute (not how fast, nor how a GPU's threads meet in memory).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -34,7 +35,7 @@ HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 class CudaOnCpu(CudnnConv, CudaElementwise, CudaLoss, CudaMatmul, CudaNorm, CudaOptim, CudaPool, Backend):
     """CupyBackend's families of kernels, on NumPy arrays."""
 
-    compiler = shutil.which("g++") or shutil.which("clang++")
+    compiler = None if sys.platform == "win32" else shutil.which("g++") or shutil.which("clang++")
     _library = None  # no cuDNN: minidl's own kernels
 
     def __init__(self) -> None:
@@ -82,7 +83,7 @@ def build(file: str, types: str) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as folder:
         path, library = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
         path.write_text(f'#include "{HEADER}"\n{text}\n{starts}', encoding="utf-8")
-        options = ["-std=c++20", "-O1", "-shared", "-fPIC", "-pthread", *definitions(types)]
+        options = ["-std=c++20", "-O1", "-shared", "-fPIC", *definitions(types)]
         subprocess.run([str(CudaOnCpu.compiler), *options, "-o", str(library), str(path)], check=True)
         return ctypes.CDLL(str(library))
 
