@@ -27,7 +27,7 @@ def test_the_quick_start_is_two_commands_each_complete_in_itself():
         assert len(block.strip().splitlines()) == 1
         assert block.startswith("python3 -m venv ")
     assert first.rstrip().endswith("examples/quickstart.py")
-    assert second.rstrip().endswith("-m pytest")
+    assert second.rstrip().endswith("-m pytest -n 2 --dist loadscope")
 
 
 def test_the_training_loops_shown_run_and_learn(tmp_path, monkeypatch, capsys):
