@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl import dtypes
-from minidl.backend import backend_for
+from minidl.backend import backend_for, backend_of
 from minidl.ops.shape import sizes
 from minidl.tensor import Tensor, native, to_array
 
@@ -97,30 +97,34 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, r
     )
 
 
-def _like(input: Tensor, device: Any) -> Any:
-    return input.backend if device is None else backend_for(device)
+def _like(name: str, input: Tensor, device: Any, dtype: Any, *value: Any) -> Any:
+    """An array of ``input``'s shape, from the array module's function ``<name>_like``: its memory is in the same order."""
+    pattern = input.array
+    if device is not None and backend_for(device) is not input.backend:
+        pattern = backend_for(device).empty(input.shape, dtype=input.dtype)
+    return getattr(backend_of(pattern), f"{name}_like")(pattern, *value, dtype=dtype or input.dtype)
 
 
 def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Zeros of the shape, dtype and device of ``input``."""
-    return _finish(_like(input, device).zeros(input.shape, dtype=dtype or input.dtype), requires_grad)
+    """Zeros of the shape, dtype, device and memory order of ``input``."""
+    return _finish(_like("zeros", input, device, dtype), requires_grad)
 
 
 def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Ones of the shape, dtype and device of ``input``."""
-    return _finish(_like(input, device).ones(input.shape, dtype=dtype or input.dtype), requires_grad)
+    """Ones of the shape, dtype, device and memory order of ``input``."""
+    return _finish(_like("ones", input, device, dtype), requires_grad)
 
 
 def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Unset memory of the shape, dtype and device of ``input``."""
-    return _finish(_like(input, device).empty(input.shape, dtype=dtype or input.dtype), requires_grad)
+    """Unset memory of the shape, dtype, device and memory order of ``input``."""
+    return _finish(_like("empty", input, device, dtype), requires_grad)
 
 
 def full_like(
     input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """One number everywhere, in the shape, dtype and device of ``input``."""
-    return _finish(_like(input, device).full(input.shape, fill_value, dtype=dtype or input.dtype), requires_grad)
+    """One number everywhere, in the shape, dtype, device and memory order of ``input``."""
+    return _finish(_like("full", input, device, dtype, fill_value), requires_grad)
 
 
 def arange(

@@ -261,12 +261,16 @@ def group_norm(
             f"group_norm: Expected number of channels in input to be divisible by num_groups, but got input of shape "
             f"{list(input.shape)} and num_groups={num_groups}{at_place()}"
         )
+    same_dtype("group_norm", input, weight, bias)
+    for name, t in (("weight", weight), ("bias", bias)):
+        if t is not None and tuple(t.shape) != (channels,):
+            raise RuntimeError(
+                f"group_norm: Expected {name} to be a vector of size equal to the number of channels in input, but got {name} of "
+                f"shape {list(t.shape)} and input of shape {list(input.shape)}{at_place()}"
+            )
     grouped = reshape(input, (n, num_groups, channels // num_groups, *input.shape[2:]))
-    y = reshape(Normalize(tuple(range(2, grouped.ndim)), eps, ())(grouped, None, None), tuple(input.shape))
-    shape = (1, channels) + (1,) * (input.ndim - 2)
-    if weight is not None:
-        y = y * reshape(weight, shape)
-    return y if bias is None else y + reshape(bias, shape)
+    axes, affine = tuple(range(2, grouped.ndim)), (1, *grouped.shape[1:3]) + (1,) * (input.ndim - 2)
+    return reshape(Normalize(axes, eps, affine)(grouped, weight, bias), tuple(input.shape))
 
 
 def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.backend.cpu import norm_rows
+from minidl.backend.cpu import norm_groups, norm_rows
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.layout import LEAST, laid_out_like
 from minidl.backend.cpu.norm_rows import NOTHING, line
@@ -41,6 +41,9 @@ class CpuNorm(NormKernels):
     ) -> tuple[Any, Any, Any]:
         if running is None and norm_rows.can_do(x, axes, weight, bias):
             y, mean, invstd = norm_rows.forward(x, weight, bias, axes, eps)
+            return self._after(then, y), mean, invstd
+        if running is None and norm_groups.can_do(x, axes, weight, bias):
+            y, mean, invstd = norm_groups.forward(x, weight, bias, eps)
             return self._after(then, y), mean, invstd
         fast = fast_kernels()
         columns = _columns(x, axes)
@@ -159,6 +162,9 @@ class CpuNorm(NormKernels):
             if affine == of_row or (weight_shape is None and bias_shape is None):
                 dx, dw, db = norm_rows.back(self._before(then, g, y), x, weight, mean, invstd, axes)
                 return dx, _in_shape(dw, weight_shape, x), _in_shape(db, bias_shape, x)
+        if norm_groups.can_do(x, axes, weight) and affine == (1, *x.shape[1:3], 1, 1):
+            dx, dw, db = norm_groups.back(self._before(then, g, y), x, weight, mean, invstd)
+            return dx, _in_shape(dw, weight_shape, x), _in_shape(db, bias_shape, x)
         fast = fast_kernels()
         columns = _columns(x, axes)
         code = 0 if fast is None or columns is None else _code(then, x)

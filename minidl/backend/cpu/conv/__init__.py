@@ -1,4 +1,4 @@
-"""Convolution on the CPU: four algorithms, and the choice between them.
+"""Convolution on the CPU: five algorithms, and the choice between them.
 
 Each algorithm is a module of three functions, ``forward``, ``input_grad`` and ``weight_grad``, on NHWC arrays.
 """

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
-from minidl.backend.cpu.conv import depthwise, direct, im2col, winograd
+from minidl.backend.cpu.conv import depthwise, grouped
 from minidl.backend.cpu.conv.select import choose, tile_of
 from minidl.backend.cpu.conv.shape import Convolution, describe
 from minidl.backend.cpu.explain import is_explaining, note
 from minidl.backend.cpu.layout import nchw, nhwc
 from minidl.backend.reference.conv import ConvKernels, Padding, Pair
 
-ALGORITHMS = {"depthwise": depthwise, "direct": direct, "im2col": im2col, "winograd": winograd}
+ALGORITHMS = {"depthwise": depthwise, "grouped": grouped, **grouped.DENSE}
 
 
 class CpuConv(ConvKernels):

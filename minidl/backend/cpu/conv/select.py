@@ -34,7 +34,7 @@ def winograd_is_used() -> bool:
 def choose(conv: Convolution, use: str) -> tuple[str, str]:
     """The algorithm for a use ("forward", "input_grad" or "weight_grad"), and the reason.
 
-    One of "winograd", "direct", "im2col" and "depthwise"; "reference" where none of the compiled ones can serve.
+    One of "winograd", "direct", "im2col", "depthwise" and "grouped"; "reference" where none of the compiled ones can serve.
     """
     if conv.dtype not in ("float32", "float64"):
         return "reference", f"dtype {conv.dtype}"
@@ -43,7 +43,7 @@ def choose(conv: Convolution, use: str) -> tuple[str, str]:
     if conv.groups > 1:
         if conv.groups == conv.c == conv.o:
             return "depthwise", "a kernel for every channel"
-        return "reference", "groups"
+        return "grouped", f"{conv.groups} groups"
     if conv.dtype != "float32":
         return "im2col", f"dtype {conv.dtype}"
     if conv.kernel == (1, 1) and conv.stride == (1, 1):

@@ -12,9 +12,11 @@ from minidl.backend.cpu.fast.gemm import matmul, matmul_small, matmul_transposed
 from minidl.backend.cpu.fast.jit import check, is_kept
 from minidl.backend.cpu.fast.loss import cross_entropy_back, cross_entropy_rows
 from minidl.backend.cpu.fast.norm import channel_sums, normalize, normalize_back, normalize_batch, normalize_by
+from minidl.backend.cpu.fast.norm_groups import normalize_groups, normalize_groups_back
 from minidl.backend.cpu.fast.norm_rows import normalize_rows, normalize_rows_back
 from minidl.backend.cpu.fast.optim import adam_update, sgd_update
 from minidl.backend.cpu.fast.pool import max_pool_rows, max_pool_scatter, sum_pool_rows, sum_pool_spread
+from minidl.backend.cpu.fast.regroup import join_channels, split_channels
 from minidl.backend.cpu.fast.scatter import add_rows
 from minidl.backend.cpu.fast.softmax import log_softmax_back, log_softmax_rows, softmax_back, softmax_rows
 from minidl.backend.cpu.fast.split import UNIT, layout, matmul_split
@@ -64,6 +66,7 @@ __all__ = [
     "hardtanh",
     "hardtanh_back",
     "is_kept",
+    "join_channels",
     "kernel_matrix",
     "layout",
     "log_softmax_back",
@@ -78,6 +81,8 @@ __all__ = [
     "normalize_back",
     "normalize_batch",
     "normalize_by",
+    "normalize_groups",
+    "normalize_groups_back",
     "normalize_rows",
     "normalize_rows_back",
     "pack",
@@ -90,6 +95,7 @@ __all__ = [
     "sigmoid_back",
     "softmax_back",
     "softmax_rows",
+    "split_channels",
     "spread_windows",
     "sum_pool_rows",
     "sum_pool_spread",
