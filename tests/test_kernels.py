@@ -161,6 +161,16 @@ def channel_sums(draw: Draw) -> Arguments:
     return (_norm(draw)[0],), {}
 
 
+def channel_products(draw: Draw) -> Arguments:
+    x = _norm(draw)[0]
+    return (draw.array(x.shape), x, draw.array(x.shape[1:2])), {}
+
+
+def scale_channels(draw: Draw) -> Arguments:
+    x = _norm(draw)[0]
+    return (x, draw.array(x.shape[1:2])), {}
+
+
 def normalize(draw: Draw) -> Arguments:
     x, weight, bias, axes = _norm(draw)
     mean, variance = reference.moments(x, axes)
@@ -310,6 +320,20 @@ def reshaped(draw: Draw) -> Arguments:
     return (x, draw.choice([(n, c * h * w), (n, -1), (-1,), (n * c, h * w), (n, c, h * w)])), {}
 
 
+def copy_into(draw: Draw) -> Arguments:
+    target = draw.array(draw.choice([draw.shape(), (2, 40, 9, 7), (3, 5, 80, 130), (700, 300)]))
+    return (target, draw.array(target.shape)), {}
+
+
+def concatenate(draw: Draw) -> Arguments:
+    shape = list(draw.choice([draw.shape(1), (2, 8, 9, 7), (3, 40, 33, 32), (3, 9000, 2)]))
+    axis, arrays = draw.integer(0, len(shape) - 1), []
+    for _ in range(draw.integer(1, 3)):
+        shape[axis] = draw.integer(0, 40)
+        arrays.append(draw.array(tuple(shape)))
+    return (arrays, axis), {}
+
+
 def scatter_add(draw: Draw) -> Arguments:
     index: Any
     if draw.flag():  # as embeddings, and as gather along a dimension
@@ -374,7 +398,8 @@ DRAWS: dict[str, Callable[[Draw], Arguments]] = {
         by_pieces, add, add_into, matmul, relu, relu_grad, hardtanh, hardtanh_grad, relu6, relu6_grad, sigmoid, sigmoid_grad,
         cross_entropy,
         cross_entropy_grad, softmax, softmax_grad, log_softmax, log_softmax_grad,
-        scatter_add, reshaped, erf, sgd_step, sgd_steps, adam_step, adam_steps, rmsprop_step, adagrad_step,
+        channel_products, scale_channels, scatter_add, reshaped, copy_into, concatenate, erf,
+        sgd_step, sgd_steps, adam_step, adam_steps, rmsprop_step, adagrad_step,
     )
 }  # fmt: skip
 

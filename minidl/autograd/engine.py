@@ -249,8 +249,9 @@ def _accumulate(x: Tensor, g: Any, owned: bool) -> None:
         same = type(g) is type(held) and g.dtype is held.dtype and g.shape == held.shape
         array = g if same else _as_array(g, x)
         if not (owned and array is g):
-            array = x.backend.empty_like(held, dtype=array.dtype)  # in x's memory order
-            array[...] = g
+            xp = x.backend
+            array = xp.empty_like(held, dtype=array.dtype)  # in x's memory order
+            xp.copy_into(array, xp.asarray(g))
         x.grad = Tensor.wrap(array)
     elif x.grad.shape != x.shape:
         raise RuntimeError(

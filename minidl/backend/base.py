@@ -11,6 +11,7 @@ import numpy as np
 from minidl.backend.reference import (
     BlockKernels,
     ConvKernels,
+    CopyKernels,
     ElementwiseKernels,
     IndexKernels,
     LossKernels,
@@ -26,6 +27,7 @@ from minidl.backend.reference import (
 class Backend(
     BlockKernels,
     ConvKernels,
+    CopyKernels,
     ElementwiseKernels,
     IndexKernels,
     LossKernels,

@@ -129,14 +129,17 @@ class NormalizeBy(Op):
         return y
 
     def vjp_x(self, g, weight):
-        return g * _per_channel(self.invstd if weight is None else weight * self.invstd, g)
+        scale = self.invstd if weight is None else weight * self.invstd
+        return g * _per_channel(scale, g) if isinstance(g, Tensor) else backend_of(g).scale_channels(g, scale)
 
     def vjp_weight(self, g, x):
         mean = self.mean.astype(x.dtype, copy=False)
-        return _channel_sums(g * ((x - _per_channel(mean, x)) * _per_channel(self.invstd, x)))
+        if isinstance(g, Tensor):
+            return _channel_sums(g * ((x - _per_channel(mean, x)) * _per_channel(self.invstd, x)))
+        return backend_of(g).channel_products(g, x, mean) * self.invstd
 
     def vjp_bias(self, g):
-        return _channel_sums(g)
+        return _channel_sums(g) if isinstance(g, Tensor) else backend_of(g).channel_sums(g)
 
     def samples(draw):
         x = draw.array((draw.integer(1, 3), draw.integer(1, 3), *draw.shape(0, 2, 3)))

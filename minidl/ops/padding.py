@@ -9,6 +9,7 @@ import numpy as np
 
 from minidl.ops.base import Op, backend_of_any
 from minidl.ops.indexing import getitem
+from minidl.tensor import Tensor
 
 
 class Pad(Op):
@@ -20,20 +21,35 @@ class Pad(Op):
         self.widths, self.value = widths, value
 
     def forward(self, xp, x):
-        out = [n + before + after for n, (before, after) in zip(x.shape, self.widths, strict=True)]
-        y = xp.full(out, self.value, dtype=x.dtype)
-        inner = tuple([slice(max(b, 0), n - max(a, 0)) for n, (b, a) in zip(out, self.widths, strict=True)])
-        outer = tuple([slice(max(-b, 0), n - max(-a, 0)) for n, (b, a) in zip(x.shape, self.widths, strict=True)])
-        y[inner] = x[outer]
+        out = tuple([n + before + after for n, (before, after) in zip(x.shape, self.widths, strict=True)])
+        y = xp.empty_like(x, shape=out)  # in x's memory order
+        for axis, (before, after) in enumerate(self.widths):
+            lead = (slice(None),) * axis
+            if before > 0:
+                y[(*lead, slice(before))] = self.value
+            if after > 0:
+                y[(*lead, slice(max(out[axis] - after, 0), None))] = self.value
+        xp.copy_into(y[_within(out, self.widths)], x[_within(x.shape, self._turned)])
         return y
 
+    @property
+    def _turned(self):
+        return tuple([(-before, -after) for before, after in self.widths])
+
     def vjp(self, g):
-        return Pad(tuple([(-before, -after) for before, after in self.widths]), 0)(g)
+        if not isinstance(g, Tensor) and all([n >= 0 for pair in self.widths for n in pair]):
+            return g[_within(g.shape, self.widths)]
+        return Pad(self._turned, 0)(g)
 
     def samples(draw):
         x = draw.array(draw.shape(1, 3))
         widths = [draw.integer(-1 if x.shape[-1] > 2 else 0, 2) for _ in range(2)]
         return (x,), lambda x: pad(x, widths, value=0.7)
+
+
+def _within(shape: Sequence[int], widths: Sequence[tuple[int, int]]) -> tuple[slice, ...]:
+    """The index of what lies inside borders, of which only those of positive widths count."""
+    return tuple([slice(max(b, 0), n - max(a, 0)) for n, (b, a) in zip(shape, widths, strict=True)])
 
 
 def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:

@@ -7,6 +7,7 @@ import numpy
 from minidl.backend.base import Backend
 from minidl.backend.cpu.blocks import CpuBlocks
 from minidl.backend.cpu.conv import CpuConv
+from minidl.backend.cpu.copying import CpuCopy
 from minidl.backend.cpu.elementwise import CpuElementwise
 from minidl.backend.cpu.indexing import CpuIndex
 from minidl.backend.cpu.loss import CpuLoss
@@ -18,7 +19,18 @@ from minidl.backend.cpu.softmax import CpuSoftmax
 
 
 class CpuBackend(
-    CpuBlocks, CpuConv, CpuElementwise, CpuIndex, CpuLoss, CpuMatmul, CpuNorm, CpuOptim, CpuPool, CpuSoftmax, Backend
+    CpuBlocks,
+    CpuConv,
+    CpuCopy,
+    CpuElementwise,
+    CpuIndex,
+    CpuLoss,
+    CpuMatmul,
+    CpuNorm,
+    CpuOptim,
+    CpuPool,
+    CpuSoftmax,
+    Backend,
 ):
     """Arrays in main memory."""
 

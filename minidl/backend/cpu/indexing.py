@@ -1,4 +1,4 @@
-"""Scattering on the CPU: what ``np.add.at`` does, without its price for every element; and images in row-major order."""
+"""Scattering on the CPU: what ``np.add.at`` does, without its price for every element."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
-from minidl.backend.cpu.layout import in_rows
 from minidl.backend.reference.indexing import IndexKernels
 
 SMALL = 1 << 10  # numbers: for fewer NumPy is as fast
@@ -15,12 +14,6 @@ SMALL = 1 << 10  # numbers: for fewer NumPy is as fast
 
 class CpuIndex(IndexKernels):
     """Rows that an array of integers names, or single elements that as many arrays as there are axes name."""
-
-    def reshaped(self, x: Any, shape: tuple[int, ...]) -> Any:
-        if x.ndim == 4 and len(shape) == 2 and shape[0] == len(x) and not x.flags.c_contiguous:  # needs a copy
-            rows = in_rows(x)
-            x = x if rows is None else rows
-        return x.reshape(shape)
 
     def scatter_add(self, target: Any, index: Any, values: Any) -> None:
         fast = fast_kernels() if target.dtype.char in "fd" and target.flags.c_contiguous else None

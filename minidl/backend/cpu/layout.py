@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
-from minidl.backend.cpu.threads import share, spans, team
+from minidl.backend.cpu.threads import Span, share, spans, team
 
 SMALL, PART = (
     1 << 12,
@@ -22,14 +22,36 @@ def nhwc(x: Any) -> np.ndarray:
     if y.flags.c_contiguous:
         return y
     copy = np.empty(y.shape, y.dtype)
-    if x.flags.c_contiguous and _turn(x.reshape(*x.shape[:2], -1), copy.reshape(len(x), -1, x.shape[1])):
-        return copy
-
-    def part(images: tuple[int, int]) -> None:
-        copy[images[0] : images[1]] = y[images[0] : images[1]]
-
-    share(part, spans(len(y), max(1, LEAST * len(y) // max(1, y.size))))
+    copy_into(copy.transpose(0, 3, 1, 2), x)
     return copy
+
+
+def copy_into(target: np.ndarray, source: np.ndarray) -> None:
+    """``target[...] = source``, of one shape; they share no memory. Threads share what is large."""
+    if target.size < SMALL:
+        target[...] = source
+        return
+    if target.ndim == 4 and target.dtype is source.dtype:
+        to, y = target.transpose(0, 2, 3, 1), source.transpose(0, 2, 3, 1)
+        n, c, h, w = target.shape
+        if source.flags.c_contiguous and to.flags.c_contiguous:
+            if _turn(source.reshape(n, c, h * w), to.reshape(n, h * w, c)):
+                return
+        elif (
+            y.flags.c_contiguous
+            and target.flags.c_contiguous
+            and _turn(y.reshape(n, h * w, c), target.reshape(n, c, h * w))
+        ):
+            return
+    # Along the axis whose steps are the longest.
+    axis = max(range(target.ndim), key=lambda i: target.strides[i] if target.shape[i] > 1 else 0)
+    rows, others = target.swapaxes(0, axis), source.swapaxes(0, axis)
+
+    def part(span: Span) -> None:
+        here = slice(*span)
+        rows[here] = others[here]
+
+    share(part, spans(len(rows), max(1, LEAST * len(rows) / target.size)))
 
 
 def in_rows(x: np.ndarray) -> np.ndarray | None:
@@ -79,7 +101,7 @@ def laid_out_like(x: np.ndarray, other: np.ndarray) -> np.ndarray:
     if x.strides == other.strides or x.shape != other.shape:
         return x
     copy = np.empty_like(other, dtype=x.dtype)
-    copy[...] = x
+    copy_into(copy, x)
     return copy
 
 

@@ -81,6 +81,19 @@ class CpuNorm(NormKernels):
             first += other
         return first if repeats == 1 else np.add.reduce(first.reshape(repeats, -1))
 
+    def channel_products(self, g: Any, x: Any, mean: Any) -> Any:
+        fast, columns = fast_kernels(), _columns(x, (0,) if x.ndim == 2 else (0, 2, 3))
+        if fast is None or columns is None or not per_channel(x, mean.reshape(1, -1, *(1,) * (x.ndim - 2))):
+            return super().channel_products(g, x, mean)
+        matrix, repeats = columns
+        cotangents, sums = _matrix(laid_out_like(g, x), repeats), np.empty(x.shape[1], x.dtype)
+        fast.channel_products(row_team(matrix), cotangents, matrix, repeats, mean.reshape(-1), sums)
+        return sums
+
+    def scale_channels(self, x: Any, scale: Any) -> Any:
+        shape = 1, -1, *(1,) * (x.ndim - 2)
+        return self.normalize(x, None, None, np.zeros_like(scale).reshape(shape), scale.reshape(shape))
+
     def moments(self, x: Any, axes: Shape) -> tuple[Any, Any]:
         columns = None if x.size < LEAST else _columns(x, axes)
         if columns is None:

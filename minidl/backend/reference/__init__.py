@@ -2,6 +2,7 @@
 
 from minidl.backend.reference.blocks import BlockKernels
 from minidl.backend.reference.conv import ConvKernels
+from minidl.backend.reference.copying import CopyKernels
 from minidl.backend.reference.elementwise import ElementwiseKernels
 from minidl.backend.reference.indexing import IndexKernels
 from minidl.backend.reference.loss import LossKernels
@@ -15,6 +16,7 @@ from minidl.backend.reference.special import SpecialKernels
 __all__ = [
     "BlockKernels",
     "ConvKernels",
+    "CopyKernels",
     "ElementwiseKernels",
     "IndexKernels",
     "LossKernels",

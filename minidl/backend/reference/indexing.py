@@ -1,4 +1,4 @@
-"""Writing through an index, and reading in row-major order."""
+"""Writing through an index."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ from typing import Any
 
 
 class IndexKernels:
-    """Reference kernels for scattering and reshaping."""
+    """Reference kernels for scattering."""
 
     xp: Any
-
-    def reshaped(self, x: Any, shape: tuple[int, ...]) -> Any:
-        """The same elements in row-major order in another shape: a view where there can be one."""
-        return x.reshape(shape)
 
     def scatter_add(self, target: Any, index: Any, values: Any) -> None:
         """``target[index] += values`` in which an index that comes twice adds twice. In place."""

@@ -64,6 +64,14 @@ class NormKernels:
         """Sum over all axes but the second: (C)."""
         return x.sum(axis=(0, *range(2, x.ndim)))
 
+    def channel_products(self, g: Any, x: Any, mean: Any) -> Any:
+        """Sum of g · (x − mean) over all axes but the second, for mean (C): (C)."""
+        return self.channel_sums(g * (x - mean.reshape(1, -1, *(1,) * (x.ndim - 2))))
+
+    def scale_channels(self, x: Any, scale: Any) -> Any:
+        """x times a number for each index of its second axis, (C)."""
+        return x * scale.reshape(1, -1, *(1,) * (x.ndim - 2))
+
     def moments(self, x: Any, axes: Shape) -> tuple[Any, Any]:
         """Return mean and biased variance over ``axes`` (kept as axes of size 1)."""
         mean = x.mean(axis=axes, keepdims=True)

@@ -11,7 +11,14 @@ from minidl.backend.cpu.fast.functions import sigmoid
 from minidl.backend.cpu.fast.gemm import matmul, matmul_small, matmul_transposed, pack
 from minidl.backend.cpu.fast.jit import check, is_kept
 from minidl.backend.cpu.fast.loss import cross_entropy_back, cross_entropy_rows
-from minidl.backend.cpu.fast.norm import channel_sums, normalize, normalize_back, normalize_batch, normalize_by
+from minidl.backend.cpu.fast.norm import (
+    channel_products,
+    channel_sums,
+    normalize,
+    normalize_back,
+    normalize_batch,
+    normalize_by,
+)
 from minidl.backend.cpu.fast.norm_groups import normalize_groups, normalize_groups_back
 from minidl.backend.cpu.fast.norm_rows import normalize_rows, normalize_rows_back
 from minidl.backend.cpu.fast.optim import adam_update, sgd_update
@@ -48,6 +55,7 @@ __all__ = [
     "add_rows",
     "add_weight_points",
     "add_weight_tiles",
+    "channel_products",
     "channel_sums",
     "check",
     "convolve_points",

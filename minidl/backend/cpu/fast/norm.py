@@ -249,6 +249,23 @@ def channel_sums(team, x, sums):
 
 
 @kernel
+def channel_products(team, g, x, repeats, mean, sums):
+    """Σ g · (x − mean) over the rows of x (positions / repeats, repeats · C), for every channel; mean is (C)."""
+    _, _, _, parts = team
+    totals, products = np.empty((parts, x.shape[1])), np.empty((parts, x.shape[1]))
+    arguments = (g, x, _repeat(mean, repeats), 0, g, g, totals, products)
+    run(team, _sums_job(arguments), address_of(arguments))
+    exact = np.zeros(sums.size)
+    for part in range(parts):
+        for first in range(0, x.shape[1], sums.size):
+            for k in range(sums.size):
+                exact[k] += products[part, first + k]
+    for k in range(sums.size):
+        sums[k] = exact[k]
+    hold(arguments)
+
+
+@kernel
 def normalize_back(team, g, x, repeats, weight, mean, invstd, then, y, dx, dweight, dbias):
     """The gradients of batch normalisation: dx, and those of weight and bias, (C) each; weight may be empty.
 

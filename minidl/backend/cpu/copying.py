@@ -1,0 +1,40 @@
+"""Copies on the CPU: large ones are shared among threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidl.backend.cpu.layout import LEAST, copy_into, in_rows
+from minidl.backend.reference.copying import CopyKernels
+
+SHARED = 2 * LEAST  # numbers
+
+
+class CpuCopy(CopyKernels):
+    """Large copies; small ones go to NumPy."""
+
+    def reshaped(self, x: Any, shape: tuple[int, ...]) -> Any:
+        if x.ndim == 4 and len(shape) == 2 and shape[0] == len(x) and not x.flags.c_contiguous:  # needs a copy
+            rows = in_rows(x)
+            x = x if rows is None else rows
+        return x.reshape(shape)
+
+    def copy_into(self, target: Any, source: Any) -> None:
+        copy_into(target, source)
+
+    def concatenate(self, arrays: Sequence[Any], axis: int = 0) -> Any:
+        lengths = [x.shape[axis] for x in arrays]
+        first, total = arrays[0], sum(lengths)
+        if first.size == 0 or first.size // lengths[0] * total < SHARED:
+            return np.concatenate(arrays, axis=axis)
+        before = first.shape[:axis]
+        joined = np.empty_like(first, shape=(*before, total, *first.shape[axis + 1 :]))
+        start = 0
+        for x, length in zip(arrays, lengths, strict=True):
+            place = (slice(None),) * axis + (slice(start, start + length),)
+            copy_into(joined[place], x)
+            start += length
+        return joined

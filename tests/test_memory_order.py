@@ -1,0 +1,52 @@
+"""What an operation makes lies in memory as what it was given does, as in PyTorch: images keep their channels last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl.nn import functional as F
+
+
+def images(last: bool) -> minidl.Tensor:
+    x = minidl.rand(2, 6, 7, 5) if last else minidl.rand(2, 5, 6, 7)
+    return x.permute(0, 3, 1, 2) if last else x
+
+
+def is_last(x: minidl.Tensor) -> bool:
+    return bool(x.numpy().transpose(0, 2, 3, 1).flags.c_contiguous)
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize(
+    "function",
+    [
+        minidl.zeros_like, minidl.ones_like, minidl.empty_like, lambda x: minidl.full_like(x, 2.5),
+        lambda x: minidl.ones_like(x, dtype=minidl.float64), lambda x: F.pad(x, (1, 2, 0, 3)),
+        lambda x: F.pad(x, (-1, 2, -1, -1)),
+        lambda x: minidl.cat([x, x[:, :2], x], 1), lambda x: minidl.cat([x, x], 0), lambda x: minidl.cat([x] * 700, 1),
+        lambda x: x * 2 + x, lambda x: x.clone(),
+    ],
+)  # fmt: skip
+def test_the_order_is_kept(function: Callable[[minidl.Tensor], minidl.Tensor], last: bool) -> None:
+    assert is_last(function(images(last))) == last
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_the_gradient_of_a_leaf_lies_as_the_leaf_does(last: bool) -> None:
+    x = images(last).detach().requires_grad_()
+    (x.permute(1, 0, 2, 3) * minidl.rand(5, 2, 6, 7)).sum().backward()
+    assert x.grad.stride() == x.stride()
+
+
+def test_like_gives_what_it_says() -> None:
+    x = minidl.tensor(np.arange(6).reshape(2, 3)).T
+    for y, number in ((minidl.zeros_like(x), 0), (minidl.ones_like(x), 1), (minidl.full_like(x, 7), 7)):
+        assert y.dtype == x.dtype and y.shape == x.shape and (y == number).all()
+    assert minidl.full_like(x, 2.5, dtype=minidl.float32)[0, 0] == 2.5
+    assert minidl.zeros_like(x, device="cpu").stride() == x.stride()
+    assert minidl.zeros_like(minidl.tensor(3.0)).shape == ()
+    assert minidl.ones_like(x, dtype=minidl.float32, requires_grad=True).requires_grad
