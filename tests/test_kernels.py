@@ -20,7 +20,7 @@ from minidl.backend.cpu.compiled import without
 from minidl.backend.cuda import CupyBackend, make_cupy_backend
 from minidl.backend.reference.conv import output_size
 from minidl.backend.reference.pool import Window
-from minidl.ops.base import sum_to
+from minidl.ops import base
 from minidl.ops.normalization import Normalize
 from minidl.ops.pool import _window
 from minidl.ops.samples import Draw, reals
@@ -334,6 +334,17 @@ def concatenate(draw: Draw) -> Arguments:
     return (arrays, axis), {}
 
 
+def sum_over(draw: Draw) -> Arguments:
+    x = draw.array(draw.choice([draw.shape(), (3, 40, 33, 35), (400, 400), (5, 300, 100)]))
+    return (x, tuple(i for i in range(x.ndim) if draw.flag()), draw.flag()), {}
+
+
+def sum_to(draw: Draw) -> Arguments:
+    x = draw.array(draw.choice([draw.shape(), (3, 40, 33, 35), (400, 400), (5, 300, 100)]))
+    target = tuple(1 if draw.flag() else n for n in x.shape)
+    return (x, target[draw.integer(0, x.ndim) :]), {}
+
+
 def scatter_add(draw: Draw) -> Arguments:
     index: Any
     if draw.flag():  # as embeddings, and as gather along a dimension
@@ -398,7 +409,7 @@ DRAWS: dict[str, Callable[[Draw], Arguments]] = {
         by_pieces, add, add_into, matmul, relu, relu_grad, hardtanh, hardtanh_grad, relu6, relu6_grad, sigmoid, sigmoid_grad,
         cross_entropy,
         cross_entropy_grad, softmax, softmax_grad, log_softmax, log_softmax_grad,
-        channel_products, scale_channels, scatter_add, reshaped, copy_into, concatenate, erf,
+        channel_products, scale_channels, sum_over, sum_to, scatter_add, reshaped, copy_into, concatenate, erf,
         sgd_step, sgd_steps, adam_step, adam_steps, rmsprop_step, adagrad_step,
     )
 }  # fmt: skip
@@ -636,8 +647,8 @@ def test_normalisation_by_its_definition(data: st.DataObject) -> None:
     gx, gw = Normalize(axes, 0.1, shape).plain_gradient(g, x, weight)
     actual = reference.normalize_grad(g, x, weight, mean, invstd, axes, shape, shape, shape)
     np.testing.assert_allclose(actual[0], gx, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(actual[1], sum_to(gw, shape), rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(actual[2], sum_to(g, shape), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(actual[1], base.sum_to(gw, shape), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(actual[2], base.sum_to(g, shape), rtol=1e-10, atol=1e-12)
 
 
 @thorough

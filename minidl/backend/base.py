@@ -19,6 +19,7 @@ from minidl.backend.reference import (
     NormKernels,
     OptimKernels,
     PoolKernels,
+    ReductionKernels,
     SoftmaxKernels,
     SpecialKernels,
 )
@@ -35,6 +36,7 @@ class Backend(
     NormKernels,
     OptimKernels,
     PoolKernels,
+    ReductionKernels,
     SoftmaxKernels,
     SpecialKernels,
 ):

@@ -62,6 +62,8 @@ class Op(Node):
         to_float: integer inputs become floats first (exp, mean, …).
         pointwise: forward and vjps treat every element alike, so that large arrays may be cut into pieces. Then self holds no
             arrays, nor does forward leave anything in it.
+        ufunc: the name of a function of the array module that does the same as ``forward``, and can write into an array that is
+            there already.
         compiled: the name of a compiled function that does the same in one pass over the memory, given also the op's
             ``numbers``; the vjp's is that + "_back". Backends may have it (see ``Backend.in_one_pass``).
         broadcasts: inputs may be broadcast; gradients are summed back to each input's shape.
@@ -75,6 +77,7 @@ class Op(Node):
     broadcasts: ClassVar[bool] = False
     is_view: ClassVar[bool] = False
     pointwise: ClassVar[bool] = False
+    ufunc: ClassVar[str] = ""
     compiled: ClassVar[str] = ""
     numbers: tuple[float, ...] = ()
     quiet: ClassVar[bool] = False  # silence NumPy's warnings about division by zero and the like
@@ -183,7 +186,7 @@ class Op(Node):
             with np.errstate(all="ignore") if self.quiet else nullcontext():
                 if size < MANY:
                     return self.forward(xp, *arrays)
-                return xp.by_pieces(partial(self.forward, xp), *arrays)
+                return xp.by_pieces(getattr(xp, self.ufunc) if self.ufunc else partial(self.forward, xp), *arrays)
         return result
 
     def _vjp_large(self, function: Callable[..., Any], g: Any, values: list[Any]) -> Any:

@@ -53,6 +53,7 @@ class Add(Elementwise):
 class Sub(Elementwise):
     """a − b."""
 
+    ufunc = "subtract"
     samples = reals(-3, 3), reals(-3, 3)
 
     def forward(self, xp, a, b):
@@ -76,6 +77,7 @@ class Sub(Elementwise):
 class Mul(Elementwise):
     """a · b."""
 
+    ufunc = "multiply"
     samples = reals(-3, 3), reals(-3, 3)
 
     def forward(self, xp, a, b):
@@ -91,6 +93,7 @@ class Mul(Elementwise):
 class Div(Elementwise):
     """a / b."""
 
+    ufunc = "divide"
     samples = reals(-3, 3), reals(-3, 3, kinks=[0], margin=0.3)
     to_float = quiet = True
 
@@ -204,6 +207,7 @@ def _check_divisor(xp: Any, a: Any, b: Any) -> None:
 class Neg(Elementwise):
     """−x."""
 
+    ufunc = "negative"
     samples = reals(-3, 3)
 
     def forward(self, xp, x):
@@ -216,6 +220,7 @@ class Neg(Elementwise):
 class Abs(Elementwise):
     """|x|, with slope 0 at 0."""
 
+    ufunc = "absolute"
     samples = reals(-3, 3, kinks=[0])
 
     def forward(self, xp, x):

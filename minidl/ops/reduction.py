@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl import dtypes
-from minidl.backend.reference.broadcasting import unbroadcast_axes
 from minidl.ops.base import Op, cast, raw
 from minidl.ops.samples import reals
 from minidl.ops.selection import maximum, minimum, where
@@ -57,7 +56,7 @@ class Sum(Reduction):
     """The sum."""
 
     def forward(self, xp, x):
-        return x.sum(axis=self.axes(x), keepdims=self.keepdim, dtype=x.dtype)
+        return xp.sum_over(x, self.axes(x), self.keepdim)
 
     def vjp(self, g):
         return self.spread(g)
@@ -76,7 +75,7 @@ class SumTo(Op):
 
     def forward(self, xp, x):
         self.shape = x.shape
-        return x.sum(axis=unbroadcast_axes(x.shape, self.target)).reshape(self.target)
+        return xp.sum_to(x, self.target)
 
     def vjp(self, g):
         return broadcast_to(g, self.shape)
@@ -94,7 +93,7 @@ class Mean(Reduction):
 
     def forward(self, xp, x):
         axes = self.axes(x)
-        total = x.sum(axis=axes, keepdims=self.keepdim)
+        total = xp.sum_over(x, axes, self.keepdim)
         return total / self.size if self.size else total * float("nan")
 
     def vjp(self, g):
@@ -118,8 +117,8 @@ class Var(Reduction):
     def forward(self, xp, x):
         axes = self.axes(x)
         self.freedom = builtins.max(self.size - self.correction, 0)
-        centred = x - x.sum(axis=axes, keepdims=True) / builtins.max(self.size, 1)
-        total = (centred * centred).sum(axis=axes, keepdims=self.keepdim)
+        centred = x - xp.sum_over(x, axes, True) / builtins.max(self.size, 1)
+        total = xp.sum_over(centred * centred, axes, self.keepdim)
         return total / self.freedom if self.freedom else total * float("nan")
 
     def vjp(self, g, x):

@@ -15,6 +15,8 @@ from minidl.tensor import Tensor
 class Maximum(Elementwise):
     """The larger of a and b; where they are equal each gets half the gradient."""
 
+    ufunc = "maximum"
+
     def forward(self, xp, a, b):
         return xp.maximum(a, b)
 
@@ -30,6 +32,8 @@ class Maximum(Elementwise):
 
 class Minimum(Elementwise):
     """The smaller of a and b; where they are equal each gets half the gradient."""
+
+    ufunc = "minimum"
 
     def forward(self, xp, a, b):
         return xp.minimum(a, b)

@@ -118,6 +118,7 @@ class Log1p(Unary):
 class Sqrt(Unary):
     """√x."""
 
+    ufunc = "sqrt"
     samples = reals(0.3, 4)
 
     def forward(self, xp, x):

@@ -15,6 +15,7 @@ from minidl.backend.cpu.matmul import CpuMatmul
 from minidl.backend.cpu.norm import CpuNorm
 from minidl.backend.cpu.optim import CpuOptim
 from minidl.backend.cpu.pool import CpuPool
+from minidl.backend.cpu.reduction import CpuReduction
 from minidl.backend.cpu.softmax import CpuSoftmax
 
 
@@ -29,6 +30,7 @@ class CpuBackend(
     CpuNorm,
     CpuOptim,
     CpuPool,
+    CpuReduction,
     CpuSoftmax,
     Backend,
 ):

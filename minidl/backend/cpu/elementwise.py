@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
-from minidl.backend.cpu.layout import LEAST, flat, flat_alike, laid_out_like
+from minidl.backend.cpu.layout import LEAST, flat, flat_alike, laid_out_like, outermost
 from minidl.backend.cpu.threads import Span, cut, share, spans, team
 from minidl.backend.reference.elementwise import ElementwiseKernels
 
 SMALL = 1 << 12  # elements: for fewer the preparations below take longer than the work
 LARGE = 2 * LEAST  # elements: for fewer NumPy's own loops do not wake a second thread
 PART = 1 << 13  # elements that a thread that is awake should have to itself
-PIECE = 1 << 16  # elements at a time of a function of several steps: what lies between them then stays in the cache
+# Elements at a time of a function of several steps: what lies between them then mostly stays in the cache. Before and after each
+# step threads take Python's lock, so that few long steps are better than many short ones.
+PIECE = 1 << 18
 # Zeros as arrays: NumPy takes longer to look at a number.
 _ZERO: dict[str, Any] = {"f": np.zeros((), np.float32), "d": np.zeros(())}
 
@@ -24,6 +26,8 @@ class CpuElementwise(ElementwiseKernels):
     """What is worth sharing among threads; small or unlike arrays go to the reference."""
 
     def by_pieces(self, function: Callable[..., Any], *inputs: Any) -> Any:
+        if isinstance(function, np.ufunc):
+            return _shared_ufunc(function, *inputs)
         is_cut = [type(x) is np.ndarray and x.ndim > 0 for x in inputs]
         arrays = [x for x, is_one in zip(inputs, is_cut, strict=True) if is_one]
         flats = flat_alike(*arrays) if arrays else None
@@ -67,7 +71,7 @@ class CpuElementwise(ElementwiseKernels):
         if type(a) is not np.ndarray or a.size < SMALL or type(b) is not np.ndarray:
             return a + b
         out = np.empty_like(a)
-        return out if _do("add", np.add, (a, b), out) else a + b
+        return out if _do("add", np.add, (a, b), out) else _shared_ufunc(np.add, a, b)
 
     def add_into(self, total: Any, x: Any) -> None:
         apart = total.size >= SMALL and type(x) is np.ndarray and (x is total or not np.may_share_memory(total, x))
@@ -129,6 +133,31 @@ class CpuElementwise(ElementwiseKernels):
             return self.by_pieces(plain, g, y) if y.size >= LARGE else plain(g, y)
         out = np.empty_like(y)
         return out if _do("sigmoid_back", plain, (laid_out_like(g, y), y), out) else plain(g, y)
+
+
+def _shared_ufunc(function: np.ufunc, *inputs: Any) -> Any:
+    """A function of NumPy's on arrays that broadcast, and numbers; threads share the result, in the order of its memory."""
+    arrays = [x for x in inputs if type(x) is np.ndarray]
+    shape = np.broadcast_shapes(*[x.shape for x in arrays])
+    whole = next((x for x in arrays if x.shape == shape), None)
+    if whole is None or whole.size < LARGE:
+        return function(*inputs)
+    probe = function(*[x[(slice(1),) * x.ndim] if type(x) is np.ndarray else x for x in inputs])
+    out = np.empty_like(whole, probe.dtype)
+    axis = outermost(out)
+    rows = out.swapaxes(0, axis)
+    cut_ones = [
+        np.broadcast_to(x, shape).swapaxes(0, axis) if type(x) is np.ndarray and x.ndim else None for x in inputs
+    ]
+    errors = np.geterr()
+
+    def part(span: Span) -> None:
+        here = slice(*span)
+        with np.errstate(**errors):
+            function(*[x if y is None else y[here] for x, y in zip(inputs, cut_ones, strict=True)], out=rows[here])
+
+    share(part, spans(len(rows), max(1, LEAST * len(rows) / out.size)))
+    return out
 
 
 def _cleared(g: np.ndarray, drop: np.ndarray, out: np.ndarray) -> None:

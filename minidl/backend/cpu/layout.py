@@ -43,8 +43,7 @@ def copy_into(target: np.ndarray, source: np.ndarray) -> None:
             and _turn(y.reshape(n, h * w, c), target.reshape(n, c, h * w))
         ):
             return
-    # Along the axis whose steps are the longest.
-    axis = max(range(target.ndim), key=lambda i: target.strides[i] if target.shape[i] > 1 else 0)
+    axis = outermost(target)
     rows, others = target.swapaxes(0, axis), source.swapaxes(0, axis)
 
     def part(span: Span) -> None:
@@ -52,6 +51,11 @@ def copy_into(target: np.ndarray, source: np.ndarray) -> None:
         rows[here] = others[here]
 
     share(part, spans(len(rows), max(1, LEAST * len(rows) / target.size)))
+
+
+def outermost(x: np.ndarray) -> int:
+    """The axis along which x can be cut into the longest runs of memory: that of the longest steps."""
+    return max(range(x.ndim), key=lambda i: abs(x.strides[i]) if x.shape[i] > 1 else 0)
 
 
 def in_rows(x: np.ndarray) -> np.ndarray | None:

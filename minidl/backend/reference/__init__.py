@@ -10,6 +10,7 @@ from minidl.backend.reference.matmul import MatmulKernels
 from minidl.backend.reference.norm import NormKernels
 from minidl.backend.reference.optim import OptimKernels
 from minidl.backend.reference.pool import PoolKernels
+from minidl.backend.reference.reduction import ReductionKernels
 from minidl.backend.reference.softmax import SoftmaxKernels
 from minidl.backend.reference.special import SpecialKernels
 
@@ -24,6 +25,7 @@ __all__ = [
     "NormKernels",
     "OptimKernels",
     "PoolKernels",
+    "ReductionKernels",
     "SoftmaxKernels",
     "SpecialKernels",
 ]
