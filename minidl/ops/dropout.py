@@ -20,8 +20,8 @@ def _mask(shape: tuple[int, ...], input: Tensor, p: float) -> Tensor:
     mask = input.backend.from_numpy(keep * scale)
     if mask.shape == input.shape and not input.is_contiguous():
         # In memory like the input, with which it is multiplied, and its gradient.
-        laid_out = input.backend.xp.empty_like(raw(input))
-        laid_out[...] = mask
+        laid_out = input.backend.empty_like(raw(input), dtype=mask.dtype)
+        input.backend.copy_into(laid_out, mask)
         mask = laid_out
     return Tensor.wrap(mask)
 
