@@ -263,7 +263,8 @@ def softmax(draw: Draw) -> Arguments:
 
 def softmax_grad(draw: Draw) -> Arguments:
     (x, axis), _ = softmax(draw)
-    return (draw.array(x.shape), reference.softmax(x, axis), axis), {}
+    # Of a true softmax of two or three numbers all terms of dx may cancel, and only their rounding errors be left.
+    return (draw.array(x.shape), draw.array(x.shape, reals(0.1, 0.8)), axis), {}
 
 
 def log_softmax(draw: Draw) -> Arguments:

@@ -172,8 +172,9 @@ class CpuNorm(NormKernels):
     ) -> tuple[Any, Any, Any]:
         if norm_rows.can_do(x, axes, weight):
             of_row = x.shape[x.ndim - len(axes) :]
-            if affine == of_row or (weight_shape is None and bias_shape is None):
-                dx, dw, db = norm_rows.back(self._before(then, g, y), x, weight, mean, invstd, axes)
+            wanted = weight_shape is not None or bias_shape is not None
+            if affine == of_row or not wanted:
+                dx, dw, db = norm_rows.back(self._before(then, g, y), x, weight, mean, invstd, axes, wanted)
                 return dx, _in_shape(dw, weight_shape, x), _in_shape(db, bias_shape, x)
         if norm_groups.can_do(x, axes, weight) and affine == (1, *x.shape[1:3], 1, 1):
             dx, dw, db = norm_groups.back(self._before(then, g, y), x, weight, mean, invstd)

@@ -38,16 +38,18 @@ def forward(
 
 
 def back(
-    g: np.ndarray, x: np.ndarray, weight: Any, mean: np.ndarray, invstd: np.ndarray, axes: Shape
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The gradients for x, and for weight and bias in the shape of a row."""
+    g: np.ndarray, x: np.ndarray, weight: Any, mean: np.ndarray, invstd: np.ndarray, axes: Shape, affine: bool
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """The gradients for x, and, if the layer is ``affine``, for weight and bias in the shape of a row."""
     matrix = _matrix(x, axes)
     crew, dx = row_team(matrix), np.empty_like(x)
-    sums = np.empty((2, crew[-1], matrix.shape[1]), x.dtype)
+    sums = np.empty((2, crew[-1], matrix.shape[1] if affine else 0), x.dtype)
     lines = line(weight, x), line(mean, x), line(invstd, x)
     cotangent = np.ascontiguousarray(g).reshape(matrix.shape)
     fast: Any = fast_kernels()
     fast.normalize_rows_back(crew, cotangent, matrix, *lines, dx.reshape(matrix.shape), *sums)
+    if not affine:
+        return dx, None, None
     dw, db = sums.sum(1)
     row = x.shape[x.ndim - len(axes) :]
     return dx, dw.reshape(row), db.reshape(row)

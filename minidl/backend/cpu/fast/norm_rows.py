@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.backend.cpu.fast.emit import LANES
-from minidl.backend.cpu.fast.jit import inner, kernel
+from minidl.backend.cpu.fast.jit import in_any_order, inner, kernel
 from minidl.backend.cpu.fast.softmax import sum_of
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
@@ -13,83 +12,90 @@ BLOCK = 4096  # numbers that are summed in x's own precision, before the sums of
 
 
 @inner
-def _sum(row, lanes):
+def _sum(row):
     total = 0.0
     for start in range(0, row.size, BLOCK):
-        total += sum_of(row[start : start + BLOCK], lanes)
+        total += sum_of(row[start : start + BLOCK])
+    return total
+
+
+@in_any_order
+def _squares_of(row, middle):
+    total = middle - middle
+    for k in range(row.size):
+        total += (row[k] - middle) * (row[k] - middle)
     return total
 
 
 @inner
-def _sum_of_products(a, b, lanes):
+def _squares(row, middle):
     total = 0.0
-    for start in range(0, a.size, BLOCK):
-        total += _dot(a[start : start + BLOCK], b[start : start + BLOCK], lanes)
-    return total
-
-
-@inner
-def _dot(a, b, lanes):
-    """Σ a · b, collected in 16 places (see ``softmax.py``)."""
-    whole = a.size - a.size % LANES
-    for j in range(LANES):
-        lanes[j] = 0
-    for k in range(0, whole, LANES):
-        left, right = a[k : k + LANES], b[k : k + LANES]
-        for j in range(LANES):
-            lanes[j] += left[j] * right[j]
-    total = lanes[0]
-    for j in range(1, LANES):
-        total += lanes[j]
-    for k in range(whole, a.size):
-        total += a[k] * b[k]
+    for start in range(0, row.size, BLOCK):
+        total += _squares_of(row[start : start + BLOCK], middle)
     return total
 
 
 @inner
 def _rows(who, part, first, last, x, weight, bias, eps, y, mean, invstd):
-    lanes, kind = np.empty(LANES, x.dtype), x.dtype.type
+    kind = x.dtype.type
     for i in range(first, last):
         row, target = x[i], y[i]
-        middle = kind(_sum(row, lanes) / row.size)
-        for k in range(row.size):
-            target[k] = row[k] - middle
-        scale = kind(1 / np.sqrt(_sum_of_products(target, target, lanes) / row.size + eps))
+        middle = kind(_sum(row) / row.size)
+        scale = kind(1 / np.sqrt(_squares(row, middle) / row.size + eps))
         mean[i], invstd[i] = middle, scale
         if weight.size and bias.size:
             for k in range(row.size):
-                target[k] = target[k] * (scale * weight[k]) + bias[k]
+                target[k] = (row[k] - middle) * (scale * weight[k]) + bias[k]
             continue
         for k in range(row.size):
-            target[k] *= scale * weight[k] if weight.size else scale
+            target[k] = (row[k] - middle) * (scale * weight[k] if weight.size else scale)
         for k in range(bias.size):
             target[k] += bias[k]
 
 
+@in_any_order
+def _sums_back(g, x, weight, middle, scale):
+    """Σ h and Σ h · x̂ of some numbers in a row, for h = g · weight and x̂ = (x − middle) · scale."""
+    total = product = scale - scale
+    if weight.size:
+        for k in range(x.size):
+            h = g[k] * weight[k]
+            total += h
+            product += h * ((x[k] - middle) * scale)
+    else:
+        for k in range(x.size):
+            total += g[k]
+            product += g[k] * ((x[k] - middle) * scale)
+    return total, product
+
+
 @inner
 def _back(who, part, first, last, g, x, weight, mean, invstd, dx, dweights, dbiases):
-    """dx of the rows ``first`` to ``last``; what they give to weight's and bias's into dweights[part], dbiases[part]."""
-    lanes, centred = np.empty(LANES, x.dtype), np.empty(x.shape[1], x.dtype)
-    kind, dweight, dbias = x.dtype.type, dweights[part], dbiases[part]
-    for k in range(centred.size):
+    """dx of the rows ``first`` to ``last``; what they give to weight's and bias's, if wanted, in ``part`` of both."""
+    kind, width = x.dtype.type, x.shape[1]
+    dweight, dbias = dweights[part], dbiases[part]
+    for k in range(dweight.size):
         dweight[k] = dbias[k] = 0
     for i in range(first, last):
         cotangent, row, target = g[i], x[i], dx[i]
         scale, middle = invstd[i], mean[i]
-        for k in range(row.size):
-            centred[k] = (row[k] - middle) * scale
-        for k in range(row.size):
-            dweight[k] += cotangent[k] * centred[k]
-            dbias[k] += cotangent[k]
+        total = product = 0.0
+        for start in range(0, width, BLOCK):
+            stop = start + BLOCK
+            factor = weight[start:stop]
+            some = _sums_back(cotangent[start:stop], row[start:stop], factor, middle, scale)
+            total += some[0]
+            product += some[1]
+        a, b = kind(total / width), kind(product / width)
         if weight.size:
-            for k in range(row.size):
-                target[k] = cotangent[k] * weight[k]
+            for k in range(width):
+                target[k] = (cotangent[k] * weight[k] - a - (row[k] - middle) * scale * b) * scale
         else:
-            for k in range(row.size):
-                target[k] = cotangent[k]
-        a, b = kind(_sum(target, lanes) / row.size), kind(_sum_of_products(target, centred, lanes) / row.size)
-        for k in range(row.size):
-            target[k] = (target[k] - a - centred[k] * b) * scale
+            for k in range(width):
+                target[k] = (cotangent[k] - a - (row[k] - middle) * scale * b) * scale
+        for k in range(dweight.size):
+            dweight[k] += cotangent[k] * ((row[k] - middle) * scale)
+            dbias[k] += cotangent[k]
 
 
 _rows_job, _back_job = job_of(_rows), job_of(_back)
@@ -106,7 +112,7 @@ def normalize_rows(team, *arguments):
 
 @kernel
 def normalize_rows_back(team, *arguments):
-    """The gradients: dx, and for every part of the team those of weight and bias, (parts, D).
+    """The gradients: dx, and for every part of the team those of weight and bias, (parts, D), or (parts, 0) if nobody asks.
 
     Arguments: g, x (R, D), weight (D, or empty), mean, invstd (R), dx, dweights, dbiases.
     """

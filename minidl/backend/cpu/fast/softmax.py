@@ -1,7 +1,4 @@
-"""Softmax, its logarithm and their gradients, row by row. Threads share the rows.
-
-A sum, or a largest number, is collected in 16 places that lie in a vector: in one, every step would wait for the one before.
-"""
+"""Softmax, its logarithm and their gradients, row by row. Threads share the rows."""
 
 from __future__ import annotations
 
@@ -9,43 +6,35 @@ import numpy as np
 
 from minidl.backend.cpu.fast.emit import LANES
 from minidl.backend.cpu.fast.functions import exp
-from minidl.backend.cpu.fast.jit import inner, kernel
+from minidl.backend.cpu.fast.jit import in_any_order, inner, kernel
 from minidl.backend.cpu.fast.team import address_of, job_of, run
 
 
 @inner
-def _larger(a, b):
-    return b if b > a else a
-
-
-@inner
-def _plus(a, b):
-    return a + b
-
-
-def _all_of(join):
-    """The function that joins all numbers of a row."""
-
-    def body(row, lanes):
-        joined, whole = row[0], row.size - row.size % LANES
-        if whole:
+def _largest(row, lanes):
+    """The largest number of a row, collected in 16 places that lie in a vector: in one, every step would wait for the last."""
+    largest, whole = row[0], row.size - row.size % LANES
+    if whole:
+        for j in range(LANES):
+            lanes[j] = row[j]
+        for k in range(LANES, whole, LANES):
+            piece = row[k : k + LANES]
             for j in range(LANES):
-                lanes[j] = row[j]
-            for k in range(LANES, whole, LANES):
-                piece = row[k : k + LANES]
-                for j in range(LANES):
-                    lanes[j] = join(lanes[j], piece[j])
-            joined = lanes[0]
-            for j in range(1, LANES):
-                joined = join(joined, lanes[j])
-        for k in range(max(1, whole), row.size):
-            joined = join(joined, row[k])
-        return joined
-
-    return inner(body, join.__name__)
+                lanes[j] = piece[j] if piece[j] > lanes[j] else lanes[j]
+        largest = lanes[0]
+        for j in range(1, LANES):
+            largest = lanes[j] if lanes[j] > largest else largest
+    for k in range(max(1, whole), row.size):
+        largest = row[k] if row[k] > largest else largest
+    return largest
 
 
-_largest, sum_of = _all_of(_larger), _all_of(_plus)
+@in_any_order
+def sum_of(row):
+    total = row.dtype.type(0)
+    for k in range(row.size):
+        total += row[k]
+    return total
 
 
 @inner
@@ -54,7 +43,7 @@ def softmax_of(row, target, lanes):
     largest = _largest(row, lanes)
     for k in range(row.size):
         target[k] = exp(row[k] - largest)
-    total = sum_of(target, lanes)
+    total = sum_of(target)
     share = row.dtype.type(1) / total
     for k in range(row.size):
         target[k] *= share
@@ -76,7 +65,7 @@ def _log_softmax(who, part, first, last, x, y):
         largest = _largest(row, lanes)
         for k in range(row.size):
             target[k] = exp(row[k] - largest)
-        log_total = np.log(sum_of(target, lanes))
+        log_total = np.log(sum_of(target))
         for k in range(row.size):
             target[k] = (row[k] - largest) - log_total
 
@@ -84,12 +73,11 @@ def _log_softmax(who, part, first, last, x, y):
 @inner
 def _softmax_back(who, part, first, last, g, y, dx):
     """dx = y · (g − Σ g · y)."""
-    lanes = np.empty(LANES, y.dtype)
     for i in range(first, last):
         cotangent, row, target = g[i], y[i], dx[i]
         for k in range(row.size):
             target[k] = cotangent[k] * row[k]
-        total = sum_of(target, lanes)
+        total = sum_of(target)
         for k in range(row.size):
             target[k] -= row[k] * total
 
@@ -97,10 +85,9 @@ def _softmax_back(who, part, first, last, g, y, dx):
 @inner
 def _log_softmax_back(who, part, first, last, g, y, dx):
     """dx = g − exp(y) · Σ g."""
-    lanes = np.empty(LANES, y.dtype)
     for i in range(first, last):
         cotangent, row, target = g[i], y[i], dx[i]
-        total = sum_of(cotangent, lanes)
+        total = sum_of(cotangent)
         for k in range(row.size):
             target[k] = cotangent[k] - exp(row[k]) * total
 
