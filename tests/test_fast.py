@@ -170,6 +170,30 @@ def test_depthwise_convolution_some_pixels_at_a_time(
 
 
 @compiled
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize(
+    "sizes", [(64, 64, 4), (32, 64, 8), (40, 80, 5), (128, 96, 32), (12, 24, 12), (66, 33, 3)], ids=str
+)
+def test_groups_of_channels(sizes: tuple[int, int, int], k: int, dtype: Any) -> None:
+    """Several pieces of one group or of some, narrower and wider than a vector."""
+    c, o, groups = sizes
+    rng = np.random.default_rng(0)
+    x, w, bias = (rng.standard_normal(s) for s in ((3, c, 9, 10), (o, c // groups, k, k), (o,)))
+    geometry = (1, 1), ((k // 2, 0), (1, k // 2)), (1, 1), groups
+    y = reference.conv2d(x, w, *geometry, bias)
+    g = rng.standard_normal(y.shape)
+    dx, dw = (
+        reference.conv2d_input_grad(g, w, x.shape[2:], *geometry), reference.conv2d_weight_grad(g, x, (k, k), *geometry)
+    )  # fmt: skip
+    xs, ws, gs, bs = (a.astype(dtype) for a in (x, w, g, bias))
+    limit = 1e-5 if dtype is np.float32 else 1e-13
+    assert error(cpu.conv2d(xs, ws, *geometry, bs), y) < limit
+    assert error(cpu.conv2d_input_grad(gs, ws, x.shape[2:], *geometry), dx) < limit
+    assert error(cpu.conv2d_weight_grad(gs, xs, (k, k), *geometry), dw) < limit
+
+
+@compiled
 def test_columns_that_do_not_fill_their_strips_get_room() -> None:
     """Also where as many columns as the strips have happen to be a window's size."""
     rng = np.random.default_rng(0)
