@@ -41,7 +41,7 @@ def _convolution(n: int, c_in: int, c_out: int, size: int, kernel: int, stride: 
         w = kit.weights(*weight, grad=True)
         return kit.gradient(apply(kit, kit.array(*shape), w), [w])
 
-    extra = f" stride {stride}" * (stride > 1)
+    extra = f" stride {stride}" * (stride > 1) + f" {groups} groups" * (groups > 1 and not depthwise)
     name = f"{'depthwise' if depthwise else 'conv'} {kernel}×{kernel}{extra} {n}×{c_in}×{size}²→{c_out}"
     for kind, build in (("forward", forward), ("input grad", to_input), ("weight grad", to_weight)):
         CASES[f"{name}, {kind}"] = Case(build, work, "B" if depthwise else "FLOP", images=True)
@@ -72,12 +72,12 @@ def _two_ways(
             )
 
 
-def _batch_norm(shape: tuple[int, int, int, int]) -> None:
-    """In training, with weight and bias: forward, and the gradient to all three."""
+def _batch_norm(shape: tuple[int, int, int, int], training: bool = True) -> None:
+    """With weight and bias: forward, and the gradient to all three. Without ``training`` by given statistics."""
     channels = shape[1]
 
     def apply(kit: Kit, x: Any, w: Any, b: Any, running: list[Any]) -> Any:
-        return kit.functional.batch_norm(x, *running, w, b, training=True)
+        return kit.functional.batch_norm(x, *running, w, b, training=training)
 
     def running(kit: Kit) -> list[Any]:
         return [kit.dl.zeros(channels), kit.dl.ones(channels)]
@@ -91,9 +91,9 @@ def _batch_norm(shape: tuple[int, int, int, int]) -> None:
         return kit.gradient(apply(kit, x, w, b, running(kit)), [x, w, b])
 
     size = FLOAT * prod(shape)
-    name = f"batch_norm {'×'.join(map(str, shape))}"
-    CASES[f"{name}, forward"] = Case(forward, 3 * size, "B", images=True)
-    CASES[f"{name}, backward"] = Case(backward, 5 * size, "B", images=True)
+    name = f"{'' if training else 'frozen '}batch_norm {'×'.join(map(str, shape))}"
+    CASES[f"{name}, forward"] = Case(forward, (3 if training else 2) * size, "B", images=True)
+    CASES[f"{name}, backward"] = Case(backward, (5 if training else 3) * size, "B", images=True)
 
 
 def _cross_entropy(n: int, classes: int) -> None:
@@ -141,10 +141,14 @@ _convolution(128, 16, 32, 32, 3, stride=2)
 _convolution(128, 32, 64, 14, 5)
 _convolution(64, 64, 128, 16, 1)
 _convolution(16, 96, 96, 32, 3, groups=96)
+_convolution(64, 64, 64, 32, 3, groups=4)
+_convolution(32, 128, 128, 28, 3, groups=32)
 _two_ways("max_pool2d 2", (64, 64, 32, 32), lambda kit, x: kit.functional.max_pool2d(x[0], 2), (1.25, 1.25))
 _two_ways("avg_pool2d 2", (64, 64, 32, 32), lambda kit, x: kit.functional.avg_pool2d(x[0], 2), (1.25, 1.25))
 _batch_norm((128, 16, 32, 32))
 _batch_norm((64, 64, 32, 32))
+_batch_norm((64, 64, 32, 32), training=False)
+_two_ways("group_norm 8", (64, 64, 32, 32), lambda kit, x: kit.functional.group_norm(x[0], 8), (2, 3))
 _two_ways("relu", (64, 64, 32, 32), lambda kit, x: kit.functional.relu(x[0]), (2, 3))
 _two_ways("sigmoid", (64, 64, 32, 32), lambda kit, x: kit.functional.sigmoid(x[0]), (2, 3))
 _two_ways("silu", (64, 64, 32, 32), lambda kit, x: kit.functional.silu(x[0]), (2, 3))
@@ -154,6 +158,11 @@ _two_ways("tanh", (64, 64, 32, 32), lambda kit, x: x[0].tanh(), (2, 3))
 _two_ways("log_softmax", (4096, 1000), lambda kit, x: kit.functional.log_softmax(x[0], 1), (2, 3))
 _two_ways("layer_norm", (4096, 512), lambda kit, x: kit.functional.layer_norm(x[0], (512,)), (2, 3))
 _two_ways("add", (64, 64, 32, 32), lambda kit, x: x[0] + x[1], (3, 0), inputs=2)
+_two_ways("mul", (64, 64, 32, 32), lambda kit, x: x[0] * x[1], (3, 5), inputs=2)
+_two_ways("sum", (64, 64, 32, 32), lambda kit, x: x[0].sum(), (1, 1))
+_two_ways("mean of rows and columns", (64, 64, 32, 32), lambda kit, x: x[0].mean((2, 3)), (1, 1))
+_two_ways("cat", (64, 64, 32, 32), lambda kit, x: kit.dl.cat(x, 1), (4, 4), inputs=2)
+_two_ways("pad 1", (64, 64, 32, 32), lambda kit, x: kit.functional.pad(x[0], (1, 1, 1, 1)), (2, 2))
 _two_ways("dropout 0.5", (64, 64, 32, 32), lambda kit, x: kit.functional.dropout(x[0], 0.5, True), (2, 2))
 _cross_entropy(4096, 1000)
 _optimizer("SGD", 1 << 22, 5, lr=1e-3, momentum=0.9, weight_decay=1e-4)

@@ -321,6 +321,11 @@ def reshaped(draw: Draw) -> Arguments:
     return (x, draw.choice([(n, c * h * w), (n, -1), (-1,), (n * c, h * w), (n, c, h * w)])), {}
 
 
+def empty_in_order(draw: Draw) -> Arguments:
+    like = draw.array(draw.shape(1))
+    return ((0,) * like.ndim, like), {}  # nothing else is always the same
+
+
 def copy_into(draw: Draw) -> Arguments:
     target = draw.array(draw.choice([draw.shape(), (2, 40, 9, 7), (3, 5, 80, 130), (700, 300)]))
     return (target, draw.array(target.shape)), {}
@@ -410,7 +415,7 @@ DRAWS: dict[str, Callable[[Draw], Arguments]] = {
         by_pieces, add, add_into, matmul, relu, relu_grad, hardtanh, hardtanh_grad, relu6, relu6_grad, sigmoid, sigmoid_grad,
         cross_entropy,
         cross_entropy_grad, softmax, softmax_grad, log_softmax, log_softmax_grad,
-        channel_products, scale_channels, sum_over, sum_to, scatter_add, reshaped, copy_into, concatenate, erf,
+        channel_products, scale_channels, sum_over, sum_to, scatter_add, reshaped, empty_in_order, copy_into, concatenate, erf,
         sgd_step, sgd_steps, adam_step, adam_steps, rmsprop_step, adagrad_step,
     )
 }  # fmt: skip

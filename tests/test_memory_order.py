@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 import minidl
+from minidl.backend import Backend, backend_for
 from minidl.nn import functional as F
 
 
@@ -50,3 +52,14 @@ def test_like_gives_what_it_says() -> None:
     assert minidl.zeros_like(x, device="cpu").stride() == x.stride()
     assert minidl.zeros_like(minidl.tensor(3.0)).shape == ()
     assert minidl.ones_like(x, dtype=minidl.float32, requires_grad=True).requires_grad
+
+
+@pytest.mark.parametrize("backend", [backend_for("cpu"), Backend("reference", np, np.ndarray)])
+def test_empty_arrays_in_the_order_of_another(backend: Backend) -> None:
+    x = np.zeros((3, 4, 5, 6))
+    for order in itertools.permutations(range(4)):
+        like = x.transpose(order)[:, ::2]
+        made = backend.empty_in_order((2, 7, 9, 4), like)
+        assert made.shape == (2, 7, 9, 4) and made.dtype == like.dtype
+        assert np.argsort(made.strides).tolist() == np.argsort(like.strides).tolist()
+    assert backend.empty_in_order((), np.zeros(())).shape == ()

@@ -22,6 +22,9 @@ class CpuCopy(CopyKernels):
             x = x if rows is None else rows
         return x.reshape(shape)
 
+    def empty_in_order(self, shape: tuple[int, ...], like: Any) -> Any:
+        return np.empty_like(like, shape=shape)
+
     def copy_into(self, target: Any, source: Any) -> None:
         copy_into(target, source)
 
@@ -30,8 +33,7 @@ class CpuCopy(CopyKernels):
         first, total = arrays[0], sum(lengths)
         if first.size == 0 or first.size // lengths[0] * total < SHARED:
             return np.concatenate(arrays, axis=axis)
-        before = first.shape[:axis]
-        joined = np.empty_like(first, shape=(*before, total, *first.shape[axis + 1 :]))
+        joined = self.empty_in_order((*first.shape[:axis], total, *first.shape[axis + 1 :]), first)
         start = 0
         for x, length in zip(arrays, lengths, strict=True):
             place = (slice(None),) * axis + (slice(start, start + length),)
