@@ -233,19 +233,26 @@ def normalize_batch(
     _normalize_by(team, x, repeats, weight, bias, mean, variance, eps, then, y, invstd)
 
 
+@inner
+def _add_up(found, sums):
+    """For every channel, what was found of it in every part and repetition, (parts, repeats · C)."""
+    exact = np.zeros(sums.size)
+    for part in range(len(found)):
+        for first in range(0, found.shape[1], sums.size):
+            for k in range(sums.size):
+                exact[k] += found[part, first + k]
+    for k in range(sums.size):
+        sums[k] = exact[k]
+
+
 @kernel
 def channel_sums(team, x, sums):
     """The sums over the rows of x (positions / repeats, repeats · C), for every channel."""
     _, _, _, parts = team
-    totals, exact = np.empty((parts, x.shape[1])), np.zeros(sums.size)
+    totals = np.empty((parts, x.shape[1]))
     arguments = (x, totals)
     run(team, _totals_job(arguments), address_of(arguments))
-    for part in range(parts):
-        for first in range(0, x.shape[1], sums.size):
-            for k in range(sums.size):
-                exact[k] += totals[part, first + k]
-    for k in range(sums.size):
-        sums[k] = exact[k]
+    _add_up(totals, sums)
 
 
 @kernel
@@ -255,13 +262,7 @@ def channel_products(team, g, x, repeats, mean, sums):
     totals, products = np.empty((parts, x.shape[1])), np.empty((parts, x.shape[1]))
     arguments = (g, x, _repeat(mean, repeats), 0, g, g, totals, products)
     run(team, _sums_job(arguments), address_of(arguments))
-    exact = np.zeros(sums.size)
-    for part in range(parts):
-        for first in range(0, x.shape[1], sums.size):
-            for k in range(sums.size):
-                exact[k] += products[part, first + k]
-    for k in range(sums.size):
-        sums[k] = exact[k]
+    _add_up(products, sums)
     hold(arguments)
 
 
