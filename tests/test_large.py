@@ -69,6 +69,9 @@ def test_arrays_side_by_side(shape: tuple[int, ...], how: str) -> None:
         arrays = [lying(x, how) for x in (drawn(shape, 1), *others, drawn(shape, 2))]
         joined = cpu.concatenate(arrays, axis)
         np.testing.assert_array_equal(joined, np.concatenate(arrays, axis))
+        np.testing.assert_array_equal(cpu.concatenate(arrays, axis - len(shape)), joined)
+        mixed = cpu.concatenate([arrays[0].astype(np.uint8), arrays[-1]], axis)
+        np.testing.assert_array_equal(mixed, np.concatenate([arrays[0].astype(np.uint8), arrays[-1]], axis))
         assert how != "last" or len(shape) < 4 or joined.transpose(0, 2, 3, 1).flags.c_contiguous
 
 

@@ -29,14 +29,15 @@ class CpuCopy(CopyKernels):
         copy_into(target, source)
 
     def concatenate(self, arrays: Sequence[Any], axis: int = 0) -> Any:
-        lengths = [x.shape[axis] for x in arrays]
-        first, total = arrays[0], sum(lengths)
-        if first.size == 0 or first.size // lengths[0] * total < SHARED:
+        first = arrays[0]
+        if sum([x.size for x in arrays]) < SHARED or any([x.dtype is not first.dtype for x in arrays]):
             return np.concatenate(arrays, axis=axis)
+        axis %= first.ndim
+        total = sum([x.shape[axis] for x in arrays])
         joined = self.empty_in_order((*first.shape[:axis], total, *first.shape[axis + 1 :]), first)
         start = 0
-        for x, length in zip(arrays, lengths, strict=True):
-            place = (slice(None),) * axis + (slice(start, start + length),)
-            copy_into(joined[place], x)
-            start += length
+        for x in arrays:
+            stop = start + x.shape[axis]
+            copy_into(joined[(slice(None),) * axis + (slice(start, stop),)], x)
+            start = stop
         return joined
