@@ -54,43 +54,44 @@ def _rows(who, part, first, last, x, weight, bias, eps, y, mean, invstd):
 
 
 @in_any_order
-def _sums_back(g, x, weight, middle, scale):
-    """Σ h and Σ h · x̂ of some numbers in a row, for h = g · weight and x̂ = (x − middle) · scale."""
+def _sums_of(h, x, middle, scale):
+    """Σ h and Σ h · x̂ of some numbers in a row, for x̂ = (x − middle) · scale."""
     total = product = scale - scale
-    if weight.size:
-        for k in range(x.size):
-            h = g[k] * weight[k]
-            total += h
-            product += h * ((x[k] - middle) * scale)
-    else:
-        for k in range(x.size):
-            total += g[k]
-            product += g[k] * ((x[k] - middle) * scale)
+    for k in range(x.size):
+        total += h[k]
+        product += h[k] * ((x[k] - middle) * scale)
     return total, product
+
+
+@inner
+def _means(h, x, middle, scale):
+    """The means of h and h · x̂ over a row."""
+    total = product = 0.0
+    for start in range(0, x.size, BLOCK):
+        some = _sums_of(h[start : start + BLOCK], x[start : start + BLOCK], middle, scale)
+        total += some[0]
+        product += some[1]
+    kind = x.dtype.type
+    return kind(total / x.size), kind(product / x.size)
 
 
 @inner
 def _back(who, part, first, last, g, x, weight, mean, invstd, dx, dweights, dbiases):
     """dx of the rows ``first`` to ``last``; what they give to weight's and bias's, if wanted, in ``part`` of both."""
-    kind, width = x.dtype.type, x.shape[1]
-    dweight, dbias = dweights[part], dbiases[part]
+    width, dweight, dbias = x.shape[1], dweights[part], dbiases[part]
     for k in range(dweight.size):
         dweight[k] = dbias[k] = 0
     for i in range(first, last):
         cotangent, row, target = g[i], x[i], dx[i]
         scale, middle = invstd[i], mean[i]
-        total = product = 0.0
-        for start in range(0, width, BLOCK):
-            stop = start + BLOCK
-            factor = weight[start:stop]
-            some = _sums_back(cotangent[start:stop], row[start:stop], factor, middle, scale)
-            total += some[0]
-            product += some[1]
-        a, b = kind(total / width), kind(product / width)
         if weight.size:
             for k in range(width):
-                target[k] = (cotangent[k] * weight[k] - a - (row[k] - middle) * scale * b) * scale
+                target[k] = cotangent[k] * weight[k]
+            a, b = _means(target, row, middle, scale)
+            for k in range(width):
+                target[k] = (target[k] - a - (row[k] - middle) * scale * b) * scale
         else:
+            a, b = _means(cotangent, row, middle, scale)
             for k in range(width):
                 target[k] = (cotangent[k] - a - (row[k] - middle) * scale * b) * scale
         for k in range(dweight.size):
