@@ -63,3 +63,18 @@ def test_empty_arrays_in_the_order_of_another(backend: Backend) -> None:
         assert made.shape == (2, 7, 9, 4) and made.dtype == like.dtype
         assert np.argsort(made.strides).tolist() == np.argsort(like.strides).tolist()
     assert backend.empty_in_order((), np.zeros(())).shape == ()
+
+
+@pytest.mark.parametrize("length", [1, 3, 4])
+@pytest.mark.parametrize("widths", [(4, -5), (-5, 4), (2, -1), (-1, 2), (-1, -0), (0, 0), (3, 2)], ids=str)
+def test_a_border_wider_than_what_is_left(length: int, widths: tuple[int, int]) -> None:
+    """Both numbers of a pair count, whatever their order: what is cut off may be more than there is."""
+    before, after = widths
+    if length + before + after < 0:
+        return
+    x = minidl.arange(1.0, 1.0 + length).requires_grad_()
+    expected = [i - before + 1.0 if 0 <= i - before < length else 9.0 for i in range(length + before + after)]
+    y = F.pad(x, widths, value=9.0)
+    assert y.tolist() == expected
+    y.sum().backward()
+    assert x.grad.tolist() == [float(0 <= i + before < len(expected)) for i in range(length)]

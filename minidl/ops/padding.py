@@ -49,7 +49,7 @@ class Pad(Op):
 
 def _within(shape: Sequence[int], widths: Sequence[tuple[int, int]]) -> tuple[slice, ...]:
     """The index of what lies inside borders, of which only those of positive widths count."""
-    return tuple([slice(max(b, 0), n - max(a, 0)) for n, (b, a) in zip(shape, widths, strict=True)])
+    return tuple([slice(max(b, 0), max(n - max(a, 0), 0)) for n, (b, a) in zip(shape, widths, strict=True)])
 
 
 def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
