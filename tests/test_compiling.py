@@ -16,6 +16,7 @@ import pytest
 import minidl
 from minidl.backend import backend_for
 from minidl.backend.cpu.compiled import fast_kernels
+from tests.processes import python
 
 cpu = backend_for("cpu")
 compiled = pytest.mark.skipif(fast_kernels() is None, reason="no compiled kernels here")
@@ -38,15 +39,7 @@ minidl.show_config()
 
 def run(code: str, path: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     lead = f"import sys; sys.path.insert(0, {str(path)!r})\n" if path else ""
-    done = subprocess.run(
-        [sys.executable, "-c", lead + code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
+    return python(lead + code, 300, **environment)
 
 
 EXPECTED: list[str] = []

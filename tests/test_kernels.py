@@ -331,6 +331,10 @@ def copy_into(draw: Draw) -> Arguments:
     return (target, draw.array(target.shape)), {}
 
 
+def copy_in_order(draw: Draw) -> Arguments:
+    return copy_into(draw)
+
+
 def concatenate(draw: Draw) -> Arguments:
     shape = list(draw.choice([draw.shape(1), (2, 8, 9, 7), (3, 40, 33, 32), (3, 9000, 2)]))
     axis, arrays = draw.integer(0, len(shape) - 1), []
@@ -415,8 +419,9 @@ DRAWS: dict[str, Callable[[Draw], Arguments]] = {
         by_pieces, add, add_into, matmul, relu, relu_grad, hardtanh, hardtanh_grad, relu6, relu6_grad, sigmoid, sigmoid_grad,
         cross_entropy,
         cross_entropy_grad, softmax, softmax_grad, log_softmax, log_softmax_grad,
-        channel_products, scale_channels, sum_over, sum_to, scatter_add, reshaped, empty_in_order, copy_into, concatenate, erf,
-        sgd_step, sgd_steps, adam_step, adam_steps, rmsprop_step, adagrad_step,
+        channel_products, scale_channels, sum_over, sum_to, scatter_add, reshaped, empty_in_order, copy_into,
+        copy_in_order, concatenate,
+        erf, sgd_step, sgd_steps, adam_step, adam_steps, rmsprop_step, adagrad_step,
     )
 }  # fmt: skip
 

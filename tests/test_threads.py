@@ -22,6 +22,7 @@ from minidl.backend.cpu import CpuBackend, matmul, threads
 from minidl.backend.cpu.compiled import without
 from minidl.backend.cpu.workspace import workspace
 from minidl.nn import functional as F
+from tests.processes import python
 
 
 @pytest.fixture(autouse=True)
@@ -260,15 +261,7 @@ HEAD = "import os, sys\nimport numpy as np\nimport minidl\nfrom tests.test_threa
 
 
 def run(code: str, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", HEAD + code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return python(HEAD + code, 120, **environment).stdout.strip()
 
 
 def test_the_environment_sets_the_number():

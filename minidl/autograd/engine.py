@@ -248,11 +248,7 @@ def _accumulate(x: Tensor, g: Any, owned: bool) -> None:
         held = x.array
         same = type(g) is type(held) and g.dtype is held.dtype and g.shape == held.shape
         array = g if same else _as_array(g, x)
-        if not (owned and array is g):
-            xp = x.backend
-            array = xp.empty_like(held, dtype=array.dtype)  # in x's memory order
-            xp.copy_into(array, xp.asarray(g))
-        x.grad = Tensor.wrap(array)
+        x.grad = Tensor.wrap(array if owned and array is g else x.backend.copy_in_order(array, held))
     elif x.grad.shape != x.shape:
         raise RuntimeError(
             f"a Tensor of shape {x.shape} was given a grad of shape {x.grad.shape}; nothing can be added to it"

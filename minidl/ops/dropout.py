@@ -20,9 +20,7 @@ def _mask(shape: tuple[int, ...], input: Tensor, p: float) -> Tensor:
     mask = input.backend.from_numpy(keep * scale)
     if mask.shape == input.shape and not input.is_contiguous():
         # In memory like the input, with which it is multiplied, and its gradient.
-        laid_out = input.backend.empty_like(raw(input), dtype=mask.dtype)
-        input.backend.copy_into(laid_out, mask)
-        mask = laid_out
+        mask = input.backend.copy_in_order(mask, raw(input))
     return Tensor.wrap(mask)
 
 

@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from minidl.backend.cpu.layout import LEAST, copy_into, in_rows
+from minidl.backend.cpu.layout import LARGE, copy_into, in_rows
 from minidl.backend.reference.copying import CopyKernels
-
-SHARED = 2 * LEAST  # numbers
 
 
 class CpuCopy(CopyKernels):
@@ -30,7 +28,7 @@ class CpuCopy(CopyKernels):
 
     def concatenate(self, arrays: Sequence[Any], axis: int = 0) -> Any:
         first = arrays[0]
-        if sum([x.size for x in arrays]) < SHARED or any([x.dtype is not first.dtype for x in arrays]):
+        if sum([x.size for x in arrays]) < LARGE or any([x.dtype is not first.dtype for x in arrays]):
             return np.concatenate(arrays, axis=axis)
         axis %= first.ndim
         total = sum([x.shape[axis] for x in arrays])

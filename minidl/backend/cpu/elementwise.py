@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
-from minidl.backend.cpu.layout import LEAST, flat, flat_alike, laid_out_like, outermost
+from minidl.backend.cpu.layout import LARGE, LEAST, along_memory, flat, flat_alike, laid_out_like
 from minidl.backend.cpu.threads import Span, cut, share, spans, team
 from minidl.backend.reference.elementwise import ElementwiseKernels
 
 SMALL = 1 << 12  # elements: for fewer the preparations below take longer than the work
-LARGE = 2 * LEAST  # elements: for fewer NumPy's own loops do not wake a second thread
 PART = 1 << 13  # elements that a thread that is awake should have to itself
 # Elements at a time of a function of several steps: what lies between them then mostly stays in the cache. Before and after each
 # step threads take Python's lock, so that few long steps are better than many short ones.
@@ -144,19 +143,15 @@ def _shared_ufunc(function: np.ufunc, *inputs: Any) -> Any:
         return function(*inputs)
     probe = function(*[x[(slice(1),) * x.ndim] if type(x) is np.ndarray else x for x in inputs])
     out = np.empty_like(whole, probe.dtype)
-    axis = outermost(out)
-    rows = out.swapaxes(0, axis)
-    cut_ones = [
-        np.broadcast_to(x, shape).swapaxes(0, axis) if type(x) is np.ndarray and x.ndim else None for x in inputs
-    ]
-    errors = np.geterr()
+    is_cut = [type(x) is np.ndarray and x.ndim > 0 for x in inputs]
+    errors = np.geterr()  # of this thread: the others would warn
 
-    def part(span: Span) -> None:
-        here = slice(*span)
+    def part(out: np.ndarray, *pieces: np.ndarray) -> None:
+        rest = iter(pieces)
         with np.errstate(**errors):
-            function(*[x if y is None else y[here] for x, y in zip(inputs, cut_ones, strict=True)], out=rows[here])
+            function(*[next(rest) if is_one else x for x, is_one in zip(inputs, is_cut, strict=True)], out=out)
 
-    share(part, spans(len(rows), max(1, LEAST * len(rows) / out.size)))
+    along_memory(part, out, *[np.broadcast_to(x, shape) for x, is_one in zip(inputs, is_cut, strict=True) if is_one])
     return out
 
 

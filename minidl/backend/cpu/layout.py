@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
-from minidl.backend.cpu.threads import Span, share, spans, team
+from minidl.backend.cpu.threads import Span, row_team, share, spans
 
 SMALL, PART = (
     1 << 12,
     1 << 13,
 )  # numbers that are worth turning by a compiled kernel; that a thread should have to itself
 LEAST = 1 << 16  # elements that a thread should have to itself, to be worth waking
+LARGE = 2 * LEAST  # elements: for fewer NumPy's own loops do not wake a second thread
 
 
 def nhwc(x: Any) -> np.ndarray:
@@ -33,45 +35,44 @@ def copy_into(target: np.ndarray, source: np.ndarray) -> None:
         return
     if target.ndim == 4 and target.dtype is source.dtype:
         to, y = target.transpose(0, 2, 3, 1), source.transpose(0, 2, 3, 1)
-        n, c, h, w = target.shape
-        if source.flags.c_contiguous and to.flags.c_contiguous:
-            if _turn(source.reshape(n, c, h * w), to.reshape(n, h * w, c)):
-                return
-        elif (
-            y.flags.c_contiguous
-            and target.flags.c_contiguous
-            and _turn(y.reshape(n, h * w, c), target.reshape(n, c, h * w))
+        n, c = target.shape[:2]
+        if (
+            source.flags.c_contiguous
+            and to.flags.c_contiguous
+            and _turn(source.reshape(n, c, -1), to.reshape(n, -1, c))
         ):
             return
-    axis = outermost(target)
-    rows, others = target.swapaxes(0, axis), source.swapaxes(0, axis)
+        if y.flags.c_contiguous and target.flags.c_contiguous and _turn(y.reshape(n, -1, c), target.reshape(n, c, -1)):
+            return
+    along_memory(np.copyto, target, source)
+
+
+def along_memory(function: Callable[..., Any], target: np.ndarray, *sources: np.ndarray) -> None:
+    """``function(target, *sources)``, arrays of one shape, on runs of the target's memory: threads share them."""
+    axis = max(range(target.ndim), key=lambda i: abs(target.strides[i]) if target.shape[i] > 1 else 0)
+    rows = [x.swapaxes(0, axis) for x in (target, *sources)]
 
     def part(span: Span) -> None:
-        here = slice(*span)
-        rows[here] = others[here]
+        function(*[x[slice(*span)] for x in rows])
 
-    share(part, spans(len(rows), max(1, LEAST * len(rows) / target.size)))
-
-
-def outermost(x: np.ndarray) -> int:
-    """The axis along which x can be cut into the longest runs of memory: that of the longest steps."""
-    return max(range(x.ndim), key=lambda i: abs(x.strides[i]) if x.shape[i] > 1 else 0)
+    length = target.shape[axis]
+    share(part, spans(length, max(1, LEAST * length / target.size)))
 
 
 def in_rows(x: np.ndarray) -> np.ndarray | None:
-    """A C-contiguous copy of NCHW whose channels lie last, if there is a fast way to it."""
-    y = x.transpose(0, 2, 3, 1)
-    if not y.flags.c_contiguous:
+    """A C-contiguous copy of NCHW whose channels lie last; None if they lie otherwise."""
+    if not x.transpose(0, 2, 3, 1).flags.c_contiguous:
         return None
     copy = np.empty(x.shape, x.dtype)
-    return copy if _turn(y.reshape(len(x), -1, x.shape[1]), copy.reshape(*x.shape[:2], -1)) else None
+    copy_into(copy, x)
+    return copy
 
 
 def _turn(matrices: np.ndarray, out: np.ndarray) -> bool:
     """Turn every matrix (N, A, B) into ``out`` (N, B, A), compiled; False if that cannot be, or is not worth it."""
     fast = fast_kernels() if matrices.dtype.char == "f" and matrices.size >= SMALL else None
     if fast is not None:
-        fast.turn(team(len(matrices), PART / matrices[0].size), matrices, out)
+        fast.turn(row_team(matrices, PART), matrices, out)
     return fast is not None
 
 

@@ -16,7 +16,7 @@ from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.layout import LEAST, laid_out_like
 from minidl.backend.cpu.norm_rows import NOTHING, line
 from minidl.backend.cpu.threads import Span, cut, row_team, share, spans
-from minidl.backend.reference.norm import NormKernels, Running, Shape, follow, followed, per_channel
+from minidl.backend.reference.norm import NormKernels, Running, Shape, as_channels, follow, followed, per_channel
 
 SMALL, MEDIUM = 1 << 12, 1 << 14  # numbers: for fewer it does not pay to make rows wide, or only a little
 WIDE, NARROW = 512, 64  # numbers in a row at least, where the number of positions can be divided; of a medium matrix
@@ -83,7 +83,7 @@ class CpuNorm(NormKernels):
 
     def channel_products(self, g: Any, x: Any, mean: Any) -> Any:
         fast, columns = fast_kernels(), _columns(x, (0,) if x.ndim == 2 else (0, 2, 3))
-        if fast is None or columns is None or not per_channel(x, mean.reshape(1, -1, *(1,) * (x.ndim - 2))):
+        if fast is None or columns is None or not per_channel(x, as_channels(mean, x)):
             return super().channel_products(g, x, mean)
         matrix, repeats = columns
         cotangents, sums = _matrix(laid_out_like(g, x), repeats), np.empty(x.shape[1], x.dtype)
@@ -91,8 +91,7 @@ class CpuNorm(NormKernels):
         return sums
 
     def scale_channels(self, x: Any, scale: Any) -> Any:
-        shape = 1, -1, *(1,) * (x.ndim - 2)
-        return self.normalize(x, None, None, np.zeros_like(scale).reshape(shape), scale.reshape(shape))
+        return self.normalize(x, None, None, as_channels(np.zeros_like(scale), x), as_channels(scale, x))
 
     def moments(self, x: Any, axes: Shape) -> tuple[Any, Any]:
         columns = None if x.size < LEAST else _columns(x, axes)

@@ -8,10 +8,9 @@ import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.layout import empty_nhwc, nchw, nhwc
-from minidl.backend.cpu.threads import Team, team
+from minidl.backend.cpu.threads import row_team
 from minidl.backend.reference.norm import Shape
 
-PART = 1 << 12  # numbers that a thread should have to itself, if it is awake
 WIDE = 256  # numbers in a row at least, where the number of positions can be divided
 
 
@@ -30,7 +29,7 @@ def forward(x: np.ndarray, weight: Any, bias: Any, eps: float) -> tuple[np.ndarr
     mean, invstd = np.empty((2, n, groups), x.dtype)
     vectors = _line(weight, x, 1), _line(bias, x, 0)
     fast: Any = fast_kernels()
-    fast.normalize_groups(_team(x), _samples(_images(x)), *vectors, float(eps), _samples(y), mean, invstd)
+    fast.normalize_groups(row_team(x), _samples(_images(x)), *vectors, float(eps), _samples(y), mean, invstd)
     shape = n, groups, 1, 1, 1
     return nchw(y).reshape(x.shape), mean.reshape(shape), invstd.reshape(shape)
 
@@ -45,7 +44,7 @@ def back(
     statistics = mean.reshape(n, groups), invstd.reshape(n, groups)
     pair = _samples(_images(g)), _samples(_images(x))
     fast: Any = fast_kernels()
-    fast.normalize_groups_back(_team(x), *pair, _line(weight, x, 1), *statistics, _samples(dx), *sums)
+    fast.normalize_groups_back(row_team(x), *pair, _line(weight, x, 1), *statistics, _samples(dx), *sums)
     dw, db = sums.sum(1)
     return nchw(dx).reshape(x.shape), dw, db
 
@@ -68,7 +67,3 @@ def _line(v: Any, like: np.ndarray, otherwise: float) -> np.ndarray:
     """The numbers of a weight or a bias in a row; for None the same number for every channel."""
     channels = like.shape[1] * like.shape[2]
     return np.full(channels, otherwise, like.dtype) if v is None else np.ascontiguousarray(v).reshape(channels)
-
-
-def _team(x: np.ndarray) -> Team:
-    return team(len(x), PART * len(x) / x.size)

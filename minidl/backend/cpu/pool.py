@@ -8,7 +8,7 @@ import numpy as np
 
 from minidl.backend.cpu.compiled import fast_kernels
 from minidl.backend.cpu.layout import empty_nhwc, nchw, nhwc
-from minidl.backend.cpu.threads import team
+from minidl.backend.cpu.threads import row_team, team
 from minidl.backend.reference.pool import PoolKernels, Window
 
 PART = 1 << 13  # elements of the image that a thread should have to itself
@@ -37,7 +37,7 @@ class CpuPool(PoolKernels):
             return super().max_pool2d_scatter(g, index, window)
         g, index = nhwc(g), nhwc(index)
         x = empty_nhwc((len(g), *window.size, g.shape[3]), g.dtype)
-        fast.max_pool_scatter(team(len(x), PART * len(x) / max(1, x.size)), g, index, *_geometry(window), x)
+        fast.max_pool_scatter(row_team(x, PART), g, index, *_geometry(window), x)
         return nchw(x)
 
     def sum_pool2d(self, x: Any, window: Window) -> Any:
@@ -56,7 +56,7 @@ class CpuPool(PoolKernels):
             return super().sum_pool2d_grad(g, window)
         g = nhwc(g)
         x = empty_nhwc((len(g), *window.size, g.shape[3]), g.dtype)
-        fast.sum_pool_spread(team(len(x), PART * len(x) / max(1, x.size)), g, *_geometry(window), x)
+        fast.sum_pool_spread(row_team(x, PART), g, *_geometry(window), x)
         return nchw(x)
 
 

@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from minidl.backend.cpu.layout import LEAST, flat
+from minidl.backend.cpu.layout import LARGE, LEAST, flat
 from minidl.backend.cpu.threads import Span, share, spans
 from minidl.backend.reference.reduction import ReductionKernels
-
-SHARED = 2 * LEAST  # numbers
 
 
 class CpuReduction(ReductionKernels):
@@ -19,7 +17,7 @@ class CpuReduction(ReductionKernels):
     channel_sums: Any
 
     def sum_over(self, x: Any, axes: tuple[int, ...], keepdims: bool = False) -> Any:
-        if x.size < SHARED or x.dtype.char not in "fd" or not axes:
+        if x.size < LARGE or x.dtype.char not in "fd" or not axes:
             return super().sum_over(x, axes, keepdims)
         kept = [i for i in range(x.ndim) if i not in axes and x.shape[i] > 1]
         shape = tuple([1 if i in axes else n for i, n in enumerate(x.shape)])

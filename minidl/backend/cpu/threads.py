@@ -250,12 +250,12 @@ def team(length: int, least: float = 0, pieces: int = PIECES) -> Team:
     return _board_address, helpers, length, parts
 
 
-ROW_PART = 1 << 12  # numbers of a matrix that a thread should have to itself, if it is awake
+ROW_PART = 1 << 12  # numbers that a thread should have to itself, if it is awake and goes over each a few times
 
 
-def row_team(matrix: np.ndarray) -> Team:
-    """``team`` on the rows of a matrix, for kernels that go over each a few times."""
-    return team(len(matrix), ROW_PART / matrix.shape[1])
+def row_team(x: np.ndarray, part: int = ROW_PART) -> Team:
+    """``team`` on the first axis of an array: rows, images or samples; ``part`` numbers are worth handing to a thread."""
+    return team(len(x), part * len(x) / max(1, x.size))
 
 
 class _SmallKernels:

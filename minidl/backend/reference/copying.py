@@ -26,6 +26,12 @@ class CopyKernels:
         """``target[...] = source``, of one shape; they share no memory."""
         target[...] = source
 
+    def copy_in_order(self, x: Any, like: Any) -> Any:
+        """A copy of x that lies in memory as another array of its shape does."""
+        copy = self.xp.empty_like(like, dtype=x.dtype)
+        self.copy_into(copy, x)
+        return copy
+
     def concatenate(self, arrays: Sequence[Any], axis: int = 0) -> Any:
         """Arrays of one dtype one after another along an axis; NumPy's in the memory order of the first."""
         return self.xp.concatenate(arrays, axis=axis)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.backend.reference.broadcasting import unbroadcast_axes
-
 Shape = tuple[int, ...]
 Running = tuple[Any, Any, float]  # mean and variance, (C) each, and the momentum with which they follow the batch's
 
@@ -19,6 +17,7 @@ class NormKernels:
     xp: Any
     _after: Any
     _before: Any
+    sum_to: Any
 
     def normalize(self, x: Any, weight: Any, bias: Any, mean: Any, invstd: Any) -> Any:
         """y = (x − mean) · invstd · weight + bias."""
@@ -32,10 +31,9 @@ class NormKernels:
 
         Returns y and 1 / √(variance + eps), (C). ``then`` names a kernel that is applied to y: "relu", "relu6" or "sigmoid".
         """
-        shape = (1, -1) + (1,) * (x.ndim - 2)
         invstd = (1 / self.xp.sqrt(variance + eps)).astype(x.dtype, copy=False)
         mean = mean.astype(x.dtype, copy=False)
-        columns = (None if v is None else v.reshape(shape) for v in (weight, bias, mean, invstd))
+        columns = (None if v is None else as_channels(v, x) for v in (weight, bias, mean, invstd))
         y = self.normalize(x, *columns)
         return self._after(then, y), invstd
 
@@ -66,11 +64,11 @@ class NormKernels:
 
     def channel_products(self, g: Any, x: Any, mean: Any) -> Any:
         """Sum of g · (x − mean) over all axes but the second, for mean (C): (C)."""
-        return self.channel_sums(g * (x - mean.reshape(1, -1, *(1,) * (x.ndim - 2))))
+        return self.channel_sums(g * (x - as_channels(mean, x)))
 
     def scale_channels(self, x: Any, scale: Any) -> Any:
         """x times a number for each index of its second axis, (C)."""
-        return x * scale.reshape(1, -1, *(1,) * (x.ndim - 2))
+        return x * as_channels(scale, x)
 
     def moments(self, x: Any, axes: Shape) -> tuple[Any, Any]:
         """Return mean and biased variance over ``axes`` (kept as axes of size 1)."""
@@ -108,7 +106,8 @@ class NormKernels:
         dx = h - xhat
         dx -= h.mean(axis=axes, keepdims=True)
         dx *= invstd
-        return dx, _sum_to(gx, affine, weight_shape), _sum_to(g, affine, bias_shape)
+        dw = None if weight_shape is None else self.sum_to(gx, affine).reshape(weight_shape)
+        return dx, dw, None if bias_shape is None else self.sum_to(g, affine).reshape(bias_shape)
 
 
 def follow(running: Running, mean: Any, variance: Any, count: int) -> None:
@@ -120,6 +119,11 @@ def follow(running: Running, mean: Any, variance: Any, count: int) -> None:
     ):
         average *= 1 - momentum
         average += (batch.reshape(-1) * (momentum * factor)).astype(average.dtype, copy=False)
+
+
+def as_channels(v: Any, x: Any) -> Any:
+    """A vector (C) in a shape that broadcasts against x, (N, C, …)."""
+    return v.reshape(1, -1, *(1,) * (x.ndim - 2))
 
 
 def per_channel(x: Any, *arrays: Any) -> bool:
@@ -134,8 +138,3 @@ def per_channel(x: Any, *arrays: Any) -> bool:
 def followed(x: Any, running: Running | None) -> bool:
     """Whether there are no running statistics, or a kernel can move them: x's dtype, and without gaps."""
     return running is None or all([a.dtype == x.dtype and a.flags.c_contiguous for a in running[:2]])
-
-
-def _sum_to(x: Any, affine: Shape, shape: Shape | None) -> Any:
-    """Sum over the axes along which a weight was broadcast, or None where it has no shape."""
-    return None if shape is None else x.sum(axis=unbroadcast_axes(x.shape, affine)).reshape(shape)

@@ -7,9 +7,10 @@ those beside it, 0 · ∞ being no number, as in Winograd's algorithm it reaches
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 from types import ModuleType
 from typing import Any
 
@@ -19,7 +20,7 @@ from minidl.backend.cpu.conv import direct, im2col, winograd
 from minidl.backend.cpu.conv.select import choose
 from minidl.backend.cpu.conv.shape import KEPT, Convolution
 from minidl.backend.cpu.layout import PART, empty_nhwc
-from minidl.backend.cpu.threads import Team, team
+from minidl.backend.cpu.threads import row_team
 
 DENSE = {"direct": direct, "im2col": im2col, "winograd": winograd}
 WIDE = 16  # channels in and out, at least, of what is done at a time
@@ -54,13 +55,10 @@ def weight_grad(fast: Any, conv: Convolution, g: np.ndarray, x: np.ndarray) -> n
 def _piece(conv: Convolution, use: str) -> tuple[Convolution, ModuleType]:
     """The convolution of so many groups that all vectors are full, if there are so many, and its algorithm."""
     width, outputs = conv.c // conv.groups, conv.o // conv.groups
-    together = next(n for n in range(1, conv.groups + 1) if _is_wide(n, conv.groups, width, outputs))
+    divisors = (n for n in range(1, conv.groups + 1) if conv.groups % n == 0)
+    together = next(n for n in divisors if n == conv.groups or n * min(width, outputs) >= WIDE)
     piece = replace(conv, c=together * width, o=together * outputs, groups=1)
     return piece, DENSE[choose(piece, use)[0]]
-
-
-def _is_wide(together: int, groups: int, width: int, outputs: int) -> bool:
-    return groups % together == 0 and (together == groups or together * min(width, outputs) >= WIDE)
 
 
 def _kernels(weight: np.ndarray, piece: Convolution) -> np.ndarray:
@@ -86,22 +84,20 @@ def _diagonal(dense: np.ndarray, together: int) -> list[np.ndarray]:
 def _split(fast: Any, x: np.ndarray, width: int) -> np.ndarray:
     """(N, H, W, C) as (pieces, N, H, W, width)."""
     n, h, w, c = x.shape
+    if width == c:
+        return x[np.newaxis]
     pieces = np.empty((c // width, n, h, w, width), x.dtype)
-    fast.split_channels(_team(x), x.reshape(n, h * w, c), pieces.reshape(-1, n, h * w, width))
+    fast.split_channels(row_team(x, PART), x.reshape(n, h * w, c), pieces.reshape(-1, n, h * w, width))
     return pieces
 
 
-def _joined(fast: Any, pieces: Iterable[np.ndarray], count: int) -> np.ndarray:
+def _joined(fast: Any, pieces: Iterator[np.ndarray], count: int) -> np.ndarray:
     """So many arrays (N, H, W, width) as one, (N, H, W, C)."""
-    x = None
-    for i, piece in enumerate(pieces):
-        n, h, w, width = piece.shape
-        if x is None:
-            x = empty_nhwc((n, h, w, count * width), piece.dtype)
-        fast.join_channels(_team(piece), piece.reshape(n, h * w, width), i * width, x.reshape(n, h * w, -1))
-    assert x is not None
+    first = next(pieces)
+    if count == 1:
+        return first
+    n, h, w, width = first.shape
+    x = empty_nhwc((n, h, w, count * width), first.dtype)
+    for i, piece in enumerate(chain([first], pieces)):
+        fast.join_channels(row_team(piece, PART), piece.reshape(n, h * w, width), i * width, x.reshape(n, h * w, -1))
     return x
-
-
-def _team(x: np.ndarray) -> Team:
-    return team(len(x), PART * len(x) / x.size)

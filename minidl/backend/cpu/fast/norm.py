@@ -278,12 +278,9 @@ def normalize_back(team, g, x, repeats, weight, mean, invstd, then, y, dx, dweig
     middle = _repeat(mean, repeats)
     arguments = (g, x, middle, then, y, dx, totals, products)
     run(team, _sums_job(arguments), address_of(arguments))
-    total, product, count = np.zeros(channels), np.zeros(channels), len(x) * repeats
-    for part in range(parts):
-        for r in range(repeats):
-            for k in range(channels):
-                total[k] += totals[part, r * channels + k]
-                product[k] += products[part, r * channels + k]
+    total, product, count = np.empty(channels), np.empty(channels), len(x) * repeats
+    _add_up(totals, total)
+    _add_up(products, product)
     a, b, c = np.empty(channels, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     for k in range(channels):
         inverse = np.float64(invstd[k])

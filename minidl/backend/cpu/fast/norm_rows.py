@@ -21,7 +21,7 @@ def _sum(row):
 
 @in_any_order
 def _squares_of(row, middle):
-    total = middle - middle
+    total = row.dtype.type(0)
     for k in range(row.size):
         total += (row[k] - middle) * (row[k] - middle)
     return total
@@ -56,7 +56,7 @@ def _rows(who, part, first, last, x, weight, bias, eps, y, mean, invstd):
 @in_any_order
 def _sums_of(h, x, middle, scale):
     """Σ h and Σ h · x̂ of some numbers in a row, for x̂ = (x − middle) · scale."""
-    total = product = scale - scale
+    total = product = x.dtype.type(0)
     for k in range(x.size):
         total += h[k]
         product += h[k] * ((x[k] - middle) * scale)
